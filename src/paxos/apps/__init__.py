@@ -1,0 +1,4 @@
+"""The entry points of processes: configuration, command line, node, local supervisor.
+
+Outermost layer: it may use everything, and nothing uses it.
+"""

@@ -1,0 +1,215 @@
+"""The live view in the terminal: what every node says of itself, side by side.
+
+Reads `/state` of all nodes at once and nothing else; a node that does not answer is shown as
+down, with since when, and the others go on. `watch` gathers, `monitor_view` draws.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+import msgspec
+
+from . import asking
+
+ANSWER_TIMEOUT_S = 1.0
+"""A node that has not answered after so long is shown as down."""
+
+RATES_AFTER_S = 1.0
+"""With --once: how long is watched to tell rates."""
+
+Ask: TypeAlias = Callable[[str, int, str, float], asking.Page]
+"""Asks a host and port for a path, with a timeout in seconds; `asking.page` is the real one."""
+
+COUNTERS = ("writes", "reads", "accepts", "decided", "applied", "errors")
+"""The figures of a node's status that only grow, and so have rates."""
+
+
+class NodeSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One node at one moment. `down_s` is for how long it has not answered, as far as known."""
+
+    node: str
+    up: bool
+    down_s: float | None
+    trouble: str
+    state: dict[str, Any]
+    rates: dict[str, float]
+    """Changes of `COUNTERS` per second; without an entry where that cannot be told yet."""
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the role says of itself; empty when the node is down."""
+        status = self.state.get("status")
+        return status if isinstance(status, dict) else {}
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """All nodes at one moment. `time` in seconds since 1970."""
+
+    time: float
+    nodes: list[NodeSample]
+    leader: str | None
+    ballot: int
+    decided: int
+    writes_per_s: float
+    reads_per_s: float
+
+    @property
+    def up(self) -> int:
+        """How many nodes answer."""
+        return sum(one.up for one in self.nodes)
+
+
+class Watch:
+    """Asks all nodes again and again, and remembers what rates and down times need."""
+
+    def __init__(self, nodes: Sequence[tuple[str, str, int]], ask: Ask = asking.page) -> None:
+        """`nodes` are (node, host, page port)."""
+        self._nodes = list(nodes)
+        self._ask = ask
+        self._pool = ThreadPoolExecutor(max_workers=len(self._nodes), thread_name_prefix="ask")
+        self._last: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._down_since: dict[str, float] = {}
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def sample(self) -> Sample:
+        """Ask every node at once and return what is known now."""
+        answers = list(self._pool.map(self._answer, self._nodes))
+        unseen_s = _unseen([state for _, state, _ in answers if state])
+        samples = [
+            self._node_sample(name, at, state, trouble, unseen_s)
+            for (name, _, _), (at, state, trouble) in zip(self._nodes, answers, strict=True)
+        ]
+        leader, ballot = _leader(samples)
+        clients = [one for one in samples if one.node.startswith("client")]
+        return Sample(
+            time=time.time(),
+            nodes=samples,
+            leader=leader,
+            ballot=ballot,
+            decided=max((int(one.status.get("decided") or 0) for one in samples), default=0),
+            writes_per_s=sum(one.rates.get("writes", 0.0) for one in clients),
+            reads_per_s=sum(one.rates.get("reads", 0.0) for one in clients),
+        )
+
+    def _answer(self, node: tuple[str, str, int]) -> tuple[float, dict[str, Any], str]:
+        _, host, port = node
+        answer = self._ask(host, port, "/state", ANSWER_TIMEOUT_S)
+        at = time.monotonic()
+        if isinstance(answer.content, dict):
+            return at, answer.content, ""
+        return at, {}, answer.trouble or f"HTTP {answer.status}"
+
+    def _node_sample(
+        self, node: str, at: float, state: dict[str, Any], trouble: str, unseen_s: dict[str, float]
+    ) -> NodeSample:
+        if not state:
+            self._last.pop(node, None)
+            # Others may have missed it for longer than we have been looking.
+            first = min(self._down_since.get(node, at), at - unseen_s.get(node, 0.0))
+            self._down_since[node] = first
+            return NodeSample(
+                node=node, up=False, down_s=at - first, trouble=trouble, state={}, rates={}
+            )
+        self._down_since.pop(node, None)
+        rates = self._rates(self._last.get(node), at, state)
+        self._last[node] = (at, state)
+        return NodeSample(node=node, up=True, down_s=None, trouble="", state=state, rates=rates)
+
+    @staticmethod
+    def _rates(
+        last: tuple[float, dict[str, Any]] | None, at: float, state: dict[str, Any]
+    ) -> dict[str, float]:
+        if last is None or last[1].get("pid") != state.get("pid") or at <= last[0]:
+            return {}
+        then, now = last[1].get("status") or {}, state.get("status") or {}
+        return {
+            name: max(0.0, (now[name] - then[name]) / (at - last[0]))
+            for name in COUNTERS
+            if isinstance(now.get(name), int) and isinstance(then.get(name), int)
+        }
+
+
+def _unseen(states: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return for how long, in seconds, the nodes that answer have been without each other node."""
+    unseen: dict[str, float] = {}
+    for state in states:
+        for link in state.get("links") or []:
+            since_s = link.get("since_s")
+            if not link.get("connected") and isinstance(since_s, int | float):
+                peer = str(link.get("peer"))
+                unseen[peer] = max(unseen.get(peer, 0.0), float(since_s))
+    return unseen
+
+
+def _leader(samples: Sequence[NodeSample]) -> tuple[str | None, int]:
+    """Return the proposer that says it leads, with the highest ballot if two still think so."""
+    leading = [
+        (int(one.status.get("ballot") or 0), one.node)
+        for one in samples
+        if one.status.get("phase") == "leading"
+    ]
+    if not leading:
+        return None, 0
+    ballot, node = max(leading)
+    return node, ballot
+
+
+def monitor(
+    nodes: list[tuple[str, str, int]], *, once: bool, json_output: bool, interval_s: float
+) -> int:
+    """Show the nodes (name, host, page port) until Ctrl-C, or `once`.
+
+    Returns 0; with `once`, 1 when no node answered.
+    """
+    with Watch(nodes) as watch:
+        try:
+            if once:
+                return _show_once(watch, json_output)
+            if json_output:
+                _print_lines(watch, interval_s)
+            else:
+                from .monitor_view import show_live
+
+                show_live(watch, interval_s)
+        except KeyboardInterrupt:
+            pass
+        except BrokenPipeError:
+            # Whoever read our output has enough of it (`| head`): nothing failed.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _show_once(watch: Watch, json_output: bool) -> int:
+    sample = watch.sample()
+    if sample.up:
+        time.sleep(RATES_AFTER_S)
+        sample = watch.sample()
+    if json_output:
+        print(_json(sample))
+    else:
+        from .monitor_view import show_once
+
+        show_once(sample)
+    return 0 if sample.up else 1
+
+
+def _print_lines(watch: Watch, interval_s: float) -> None:
+    while True:
+        began = time.monotonic()
+        print(_json(watch.sample()), flush=True)
+        time.sleep(max(0.0, began + interval_s - time.monotonic()))
+
+
+def _json(sample: Sample) -> str:
+    return msgspec.json.encode(sample).decode()

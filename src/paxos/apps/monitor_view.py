@@ -1,0 +1,196 @@
+"""Draws the monitor: a line or two per node, within 80 columns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from paxos.web import format as shown
+
+from .monitor import NodeSample, Sample, Watch
+
+STYLES = {
+    "leading": "bold green",
+    "follower": "",
+    "canvassing": "yellow",
+    "preparing": "yellow",
+    "open": "green",
+    "formatted": "yellow",
+    "blank": "yellow",
+    "barred": "bold red",
+}
+
+REASON_CHARACTERS_MAX = 300
+
+
+def show_live(watch: Watch, interval_s: float) -> None:
+    """Draw again and again until interrupted."""
+    console = Console()
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while True:
+            began = time.monotonic()
+            live.update(frame(watch.sample(), "Ctrl-C leaves"), refresh=True)
+            time.sleep(max(0.0, began + interval_s - time.monotonic()))
+
+
+def show_once(sample: Sample) -> None:
+    """Draw one frame and leave it there."""
+    Console().print(frame(sample))
+
+
+def frame(sample: Sample, hint: str = "") -> Group:
+    """Return the whole view of one moment."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("node", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("slot", justify="right", no_wrap=True)
+    table.add_column("activity", ratio=1, overflow="fold")
+    table.add_column("memory", justify="right", no_wrap=True)
+    table.add_column("up", justify="right", no_wrap=True)
+    for one in sample.nodes:
+        table.add_row(*_row(one))
+    parts: list[Any] = [_headline(sample, hint), table]
+    if not sample.up:
+        parts.append(Text("No node answers. Start the system with ./run.sh", style="yellow"))
+    return Group(*parts)
+
+
+def _headline(sample: Sample, hint: str) -> Text:
+    clusters = {str(one.state.get("cluster") or "") for one in sample.nodes if one.up} - {""}
+    head = Text()
+    head.append("Paxos", style="bold")
+    if clusters:
+        head.append(f" {', '.join(sorted(name[:12] for name in clusters))}", style="dim")
+    head.append("  ")
+    if sample.leader:
+        head.append(f"leader {sample.leader}", style="bold green")
+        head.append(f" ballot {sample.ballot}")
+    else:
+        head.append("no leader", style="bold red")
+    head.append(f"  decided {sample.decided:,}")
+    everyone = sample.up == len(sample.nodes)
+    head.append(f"  {sample.up}/{len(sample.nodes)} up", style="" if everyone else "bold red")
+    head.append(
+        f"\n{shown.compact(sample.writes_per_s)} writes/s"
+        f"  {shown.compact(sample.reads_per_s)} reads/s"
+        f"  {time.strftime('%H:%M:%S', time.localtime(sample.time))}"
+    )
+    if hint:
+        head.append(f"  {hint}", style="dim")
+    return head
+
+
+def _row(one: NodeSample) -> Sequence[Text]:
+    name = Text(one.node)
+    if not one.up:
+        since = time.strftime("%H:%M:%S", time.localtime(time.time() - (one.down_s or 0.0)))
+        gone = Text(f"for {shown.duration(one.down_s)}, since {since}", style="red")
+        return name, Text("down", style="bold red"), Text(""), gone, Text(""), Text("")
+    role = one.node.partition("-")[0]
+    word, slot, activity = ROLES.get(role, _other)(one)
+    state = Text(word, style=STYLES.get(word, ""))
+    detail = Text(activity)
+    if not one.state.get("healthy", True) or not one.state.get("ready", True):
+        kind = "not ready" if one.state.get("healthy", True) else "unhealthy"
+        reason = one.state.get("reason") or one.status.get("reason") or ""
+        reason = str(reason)[:REASON_CHARACTERS_MAX]
+        detail = Text(f"{kind}: {reason}" if reason else kind, style="yellow")
+        if word == "running":
+            state = Text(kind, style="yellow")
+    return (
+        name,
+        state,
+        Text(slot),
+        detail,
+        Text(shown.size(one.state.get("memory_bytes"))),
+        Text(_short_duration(one.state.get("uptime_s"))),
+    )
+
+
+def _proposer(one: NodeSample) -> tuple[str, str, str]:
+    status = one.status
+    activity = f"ballot {status.get('ballot') or shown.NOTHING}"
+    if status.get("phase") == "leading":
+        activity += f", {_rate(one, 'decided')} slots/s"
+        activity += f", {status.get('inflight', 0)} in flight, {status.get('queued', 0)} queued"
+    else:
+        activity += f", follows {status.get('leader') or 'nobody'}"
+    return str(status.get("phase", "")), shown.count(status.get("decided")), activity
+
+
+def _acceptor(one: NodeSample) -> tuple[str, str, str]:
+    status = one.status
+    activity = (
+        f"promised {status.get('promised') or shown.NOTHING}, {_rate(one, 'accepts')} accepts/s, "
+        f"{shown.count(status.get('nacks'))} nacks"
+    )
+    return str(status.get("phase", "")), shown.count(status.get("highest_slot")), activity
+
+
+def _learner(one: NodeSample) -> tuple[str, str, str]:
+    status = one.status
+    behind = int(status.get("highest_seen") or 0) - int(status.get("applied") or 0)
+    activity = f"{_rate(one, 'applied')} slots/s, {_rate(one, 'reads')} reads/s, "
+    activity += f"{shown.count(status.get('keys'))} keys"
+    word = "running" if behind <= 0 else f"{shown.compact(behind)} behind"
+    return word, shown.count(status.get("applied")), activity
+
+
+def _client(one: NodeSample) -> tuple[str, str, str]:
+    status = one.status
+    lines = []
+    for name, latency in (("writes", "write_ms"), ("reads", "read_ms")):
+        found = status.get(latency)
+        times = found if isinstance(found, dict) else {}
+        lines.append(
+            f"{_rate(one, name)} {name}/s, p50 {shown.milliseconds(times.get('p50'))}, "
+            f"p99 {shown.milliseconds(times.get('p99'))}"
+        )
+    extra = [
+        f"{shown.count(status[name])} {name}"
+        for name in ("connections", "queued", "errors")
+        if status.get(name)
+    ]
+    if extra:
+        lines.append(", ".join(extra))
+    return f"door {status.get('door', '')}", "", "\n".join(lines)
+
+
+def _discovery(one: NodeSample) -> tuple[str, str, str]:
+    nodes = one.status.get("nodes") or []
+    return "running", "", f"{len(nodes)} nodes registered"
+
+
+def _other(one: NodeSample) -> tuple[str, str, str]:
+    return "running", "", ""
+
+
+ROLES: dict[str, Callable[[NodeSample], tuple[str, str, str]]] = {
+    "proposer": _proposer,
+    "acceptor": _acceptor,
+    "learner": _learner,
+    "client": _client,
+    "discovery": _discovery,
+}
+
+
+def _rate(one: NodeSample, name: str) -> str:
+    rate = one.rates.get(name)
+    return shown.NOTHING if rate is None else shown.compact(rate)
+
+
+def _short_duration(value: Any) -> str:
+    """Return an uptime's largest unit."""
+    if not isinstance(value, int | float):
+        return shown.NOTHING
+    for seconds, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if value >= seconds:
+            return f"{int(value // seconds)} {unit}"
+    return f"{int(value)} s"

@@ -1,0 +1,499 @@
+"""The acceptor: durable promises and votes, the only memory that safety rests on.
+
+Implements phases 1b and 2b of "Paxos Made Simple" (section 2.2) for every slot of the log, and
+the acceptor of "Paxos Made Moderately Complex" (section 2.1). It refuses to know what values
+mean, to decide anything, and to vote on a volume that it cannot vouch for (DESIGN rule 8).
+
+Founding. A blank volume becomes a member only when the cluster is provably new: every other
+configured acceptor answers and is blank or formatted in this same founding, and no node that is
+connected belongs to a cluster that already lives. The first configured acceptor draws the
+cluster's identity, the others adopt it. Nobody votes before every acceptor is formatted, so
+whoever is found blank while another is `open` has lost its volume, and stays barred.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import assert_never
+
+import msgspec
+
+from .effects import (
+    AcceptedEntry,
+    AcceptedLog,
+    CancelTimer,
+    Connected,
+    Disconnected,
+    Drained,
+    Effect,
+    Event,
+    Persist,
+    Promised,
+    Received,
+    Recovered,
+    Send,
+    SetTimer,
+    Stamped,
+    Start,
+    TimerFired,
+)
+from .errors import VolumeDamaged
+from .messages import (
+    Abstain,
+    Accept,
+    Accepted,
+    AcceptedValue,
+    AcceptorMessage,
+    AskHighest,
+    AskValues,
+    AskVolume,
+    AskVotes,
+    Canvass,
+    CanvassReply,
+    Heartbeat,
+    HeartbeatReply,
+    Highest,
+    Nack,
+    Prepare,
+    Promise,
+    Values,
+    VolumeState,
+    Votes,
+)
+from .quorum import Membership
+from .settings import Settings
+from .trace import Level, Trace
+from .types import NO_BALLOT, Ballot, NodeId, Role, Slot, owner_of, proposer_number_of, role_of
+
+
+class Phase(StrEnum):
+    """Where a volume stands. Only an `open` acceptor votes."""
+
+    BLANK = "blank"
+    FORMATTED = "formatted"
+    OPEN = "open"
+    BARRED = "barred"
+
+
+class AcceptorStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable snapshot for pages, metrics and the monitor."""
+
+    phase: str
+    reason: str
+    cluster: str
+    promised: Ballot
+    highest_slot: Slot
+    decided: Slot
+    leader_ballot: Ballot
+    accepts: int
+    nacks: int
+
+
+class Acceptor:
+    """One acceptor as a step function over its durable state."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        membership: Membership,
+        settings: Settings,
+        log: AcceptedLog,
+        recovered: Recovered,
+    ) -> None:
+        self.node = node
+        self.log = log
+        self.promised = recovered.promised
+        self.decided = recovered.decided
+        self.cluster = recovered.stamp.cluster if recovered.stamp else ""
+        self.phase = Phase.BLANK
+        self.reason = ""
+        self._membership = membership
+        self._timeouts = settings.timeouts
+        self._limits = settings.limits
+        self._others = tuple(a for a in membership.acceptors if a != node)
+        self._recovered = recovered
+        self._volumes: dict[NodeId, VolumeState] = {}
+        self._living: dict[NodeId, str] = {}
+        self._leader = NO_BALLOT
+        self._leader_heard_ms = 0.0
+        self._accepts = 0
+        self._nacks = 0
+
+    @property
+    def voting(self) -> bool:
+        """Whether this acceptor takes part in ballots."""
+        return self.phase is Phase.OPEN
+
+    # ------------------------------------------------------------ step
+
+    def step(self, event: Event, now_ms: float, dice: float) -> list[Effect]:
+        """Take one event in and return what shall be done about it.
+
+        `now_ms` is a clock that only liveness depends on; `dice` is uniform in [0, 1).
+        """
+        try:
+            match event:
+                case Received(sender=sender, message=message):
+                    return self._on_message(sender, message, now_ms, dice)  # type: ignore[arg-type]
+                case Drained():
+                    return []
+                case Start():
+                    return self._on_start()
+                case Connected(peer=peer, cluster=cluster):
+                    return self._on_connected(peer, cluster)
+                case Disconnected(peer=peer):
+                    return self._on_disconnected(peer)
+                case TimerFired():
+                    return self._on_founding_timer(dice)
+                case _:
+                    return []
+        except VolumeDamaged as damage:
+            # Bit rot found while reading: from here on nothing on this volume is trusted.
+            return self._bar(str(damage))
+
+    def _on_message(
+        self, sender: NodeId, message: AcceptorMessage, now_ms: float, dice: float
+    ) -> list[Effect]:
+        match message:
+            case AskVolume():
+                return [Send(to=(sender,), message=self._volume_state())]
+            case VolumeState():
+                return self._on_volume_state(sender, message, dice)
+            case _ if not self.voting:
+                if role_of(sender) is Role.PROPOSER:
+                    return [Send(to=(sender,), message=Abstain(reason=self._why_not()))]
+                return []
+            case Accept():
+                return self._on_accept(sender, message, now_ms)
+            case AskHighest(round=round_):
+                highest = Highest(round=round_, slot=self.log.highest_slot)
+                return [Send(to=(sender,), message=highest)]
+            case Heartbeat():
+                return self._on_heartbeat(sender, message, now_ms)
+            case Canvass():
+                return self._on_canvass(sender, message, now_ms)
+            case Prepare():
+                return self._on_prepare(sender, message, now_ms)
+            case AskVotes():
+                return self._on_ask_votes(sender, message)
+            case AskValues():
+                return self._on_ask_values(sender, message)
+            case _:
+                assert_never(message)
+
+    # ------------------------------------------------------------ voting
+
+    def _on_prepare(self, sender: NodeId, message: Prepare, now_ms: float) -> list[Effect]:
+        """Phase 1b. "If an acceptor receives a prepare request with number n greater than that
+        of any prepare request to which it has already responded, then it responds [...] with a
+        promise not to accept any more proposals numbered less than n and with the
+        highest-numbered proposal (if any) that it has accepted." (Paxos Made Simple, 2.2)
+
+        The ballot's own proposer may ask again at the same ballot, for lost answers and for
+        older slots: the promise stands, only the answer is repeated.
+        """
+        ballot = message.ballot
+        if refused := self._refuse(sender, ballot):
+            return refused
+        effects: list[Effect] = []
+        if ballot > self.promised:
+            self.promised = ballot
+            effects.append(Persist(record=Promised(ballot=ballot)))
+            effects.append(
+                Trace(
+                    what="promised",
+                    text=f"promised ballot {ballot} to {sender}",
+                    fields={"ballot": ballot, "first": message.first},
+                )
+            )
+        self._follow(ballot, now_ms)
+        parts = self._accepted_in_parts(message.first, message.last)
+        effects.extend(
+            Send(
+                to=(sender,),
+                message=Promise(
+                    ballot=ballot,
+                    first=message.first,
+                    last=message.last,
+                    part=number,
+                    parts=len(parts),
+                    accepted=part,
+                ),
+            )
+            for number, part in enumerate(parts)
+        )
+        return effects
+
+    def _accepted_in_parts(self, first: Slot, last: Slot) -> list[list[AcceptedValue]]:
+        """Cut what was accepted in first..last (0: to the end) into parts of bounded size."""
+        end = last or self.log.highest_slot
+        parts: list[list[AcceptedValue]] = []
+        while first <= end:
+            entries = self.log.entries(first, end, self._limits.catchup_bytes_max)
+            if not entries:
+                break
+            parts.append([_accepted_value(entry) for entry in entries])
+            first = Slot(entries[-1].slot + 1)
+        return parts or [[]]
+
+    def _on_accept(self, sender: NodeId, message: Accept, now_ms: float) -> list[Effect]:
+        """Phase 2b. "If an acceptor receives an accept request for a proposal numbered n, it
+        accepts the proposal unless it has already responded to a prepare request having a number
+        greater than n." (Paxos Made Simple, 2.2). Accepting raises the promise (rule 3).
+        """
+        ballot, slot = message.ballot, message.slot
+        if refused := self._refuse(sender, ballot):
+            return refused
+        self._follow(ballot, now_ms)
+        if message.decided > self.decided:
+            self.decided = message.decided
+        vote = Send(
+            to=(sender, *self._membership.learners), message=Accepted(ballot=ballot, slot=slot)
+        )
+        voted = self.log.votes(slot, slot)
+        if voted and voted[0][1] == ballot:
+            return [vote]  # sent again: the vote stands in the journal already
+        self.promised = ballot
+        self._accepts += 1
+        entry = AcceptedEntry(
+            slot=slot, ballot=ballot, value=message.value, decided=message.decided
+        )
+        return [Persist(record=entry), vote]
+
+    def _refuse(self, sender: NodeId, ballot: Ballot) -> list[Effect]:
+        """Return a Nack when the ballot is below the promise, a trace when it is not the
+        sender's own, nothing when the ballot is good.
+        """
+        if proposer_number_of(ballot) == 0 or owner_of(ballot) != sender:
+            return [
+                Trace(
+                    what="ballot_not_owned",
+                    text=f"{sender} used ballot {ballot}, which is not its own",
+                    level=Level.WARNING,
+                    glyph="!",
+                )
+            ]
+        if ballot < self.promised:
+            self._nacks += 1
+            return [Send(to=(sender,), message=Nack(ballot=ballot, promised=self.promised))]
+        return []
+
+    # ------------------------------------------------------------ liveness: who leads
+
+    def _follow(self, ballot: Ballot, now_ms: float) -> None:
+        self._leader = ballot
+        self._leader_heard_ms = now_ms
+
+    def _on_heartbeat(self, sender: NodeId, message: Heartbeat, now_ms: float) -> list[Effect]:
+        if refused := self._refuse(sender, message.ballot):
+            return refused
+        self._follow(message.ballot, now_ms)
+        self.decided = max(self.decided, message.decided)
+        reply = HeartbeatReply(ballot=message.ballot, round=message.round)
+        return [Send(to=(sender,), message=reply)]
+
+    def _on_canvass(self, sender: NodeId, message: Canvass, now_ms: float) -> list[Effect]:
+        leader = self._leader
+        silent = now_ms - self._leader_heard_ms > self._timeouts.suspect_ms
+        # Who canvasses does not lead: a leader that lost its office is not in its own way.
+        if leader != NO_BALLOT and (silent or owner_of(leader) == sender):
+            leader = self._leader = NO_BALLOT
+        reply = CanvassReply(
+            round=message.round, promised=self.promised, leader=leader, decided=self.decided
+        )
+        return [Send(to=(sender,), message=reply)]
+
+    # ------------------------------------------------------------ telling the learners
+
+    def _on_ask_votes(self, sender: NodeId, message: AskVotes) -> list[Effect]:
+        last = Slot(min(message.last, message.first + self._limits.catchup_slots_max - 1))
+        votes = Votes(
+            first=message.first,
+            last=last,
+            highest=self.log.highest_slot,
+            votes=self.log.votes(message.first, last),
+        )
+        return [Send(to=(sender,), message=votes)]
+
+    def _on_ask_values(self, sender: NodeId, message: AskValues) -> list[Effect]:
+        last = Slot(min(message.last, message.first + self._limits.catchup_slots_max - 1))
+        entries = self.log.entries(message.first, last, self._limits.catchup_bytes_max)
+        values = Values(values=[_accepted_value(entry) for entry in entries])
+        return [Send(to=(sender,), message=values)]
+
+    # ------------------------------------------------------------ the volume, founding
+
+    def _on_start(self) -> list[Effect]:
+        recovered, stamp = self._recovered, self._recovered.stamp
+        effects: list[Effect] = []
+        if recovered.repaired:
+            effects.append(
+                Trace(what="volume_repaired", text=recovered.repaired, level=Level.WARNING)
+            )
+        if recovered.damage:
+            return [*effects, *self._bar(f"the volume is damaged: {recovered.damage}")]
+        if stamp is None:
+            if self.promised or self.log.highest_slot:
+                return [*effects, *self._bar("the volume holds votes but no stamp of an owner")]
+            return [*effects, *self._ask_volumes()]
+        if stamp.node != self.node:
+            return [*effects, *self._bar(f"the volume belongs to {stamp.node}, not to {self.node}")]
+        if stamp.phase == Phase.OPEN.value:
+            self.phase = Phase.OPEN
+            effects.append(
+                Trace(
+                    what="volume_open",
+                    text=f"voting for cluster {self.cluster}, promised {self.promised}, "
+                    f"votes up to slot {self.log.highest_slot}",
+                )
+            )
+            return effects
+        self.phase = Phase.FORMATTED
+        return [*effects, *self._ask_volumes()]
+
+    def _ask_volumes(self) -> list[Effect]:
+        timer = SetTimer(name="founding", after_ms=self._timeouts.founding_ms)
+        if not self._others:
+            return [timer]
+        return [timer, Send(to=self._others, message=AskVolume())]
+
+    def _on_founding_timer(self, dice: float) -> list[Effect]:
+        if self.phase is Phase.OPEN or (self.phase is Phase.BARRED and not self._bar_may_lift()):
+            return []
+        return [*self._ask_volumes(), *self._consider_founding(dice)]
+
+    def _bar_may_lift(self) -> bool:
+        """A blank volume that was barred asks on: an operator may bring the old volume's
+        evidence to rest (for instance, reset the others).
+        """
+        return self.phase is Phase.BARRED and not self.cluster and not self._recovered.damage
+
+    def _volume_state(self) -> VolumeState:
+        return VolumeState(cluster=self.cluster, phase=self.phase.value)
+
+    def _on_connected(self, peer: NodeId, cluster: str) -> list[Effect]:
+        if cluster and role_of(peer) in (Role.PROPOSER, Role.LEARNER):
+            self._living[peer] = cluster
+        if role_of(peer) is Role.ACCEPTOR and not self.voting:
+            return [Send(to=(peer,), message=AskVolume())]
+        return []
+
+    def _on_disconnected(self, peer: NodeId) -> list[Effect]:
+        self._living.pop(peer, None)
+        self._volumes.pop(peer, None)
+        if self._leader != NO_BALLOT and owner_of(self._leader) == peer:
+            self._leader = NO_BALLOT
+        return []
+
+    def _on_volume_state(self, sender: NodeId, message: VolumeState, dice: float) -> list[Effect]:
+        if sender not in self._others:
+            return []
+        self._volumes[sender] = message
+        return self._consider_founding(dice)
+
+    def _consider_founding(self, dice: float) -> list[Effect]:
+        """Move blank -> formatted -> open, or barred, by what the other acceptors said."""
+        if self.phase is Phase.OPEN or (self.phase is Phase.BARRED and not self._bar_may_lift()):
+            return []
+        states = self._volumes.values()
+        if self.phase is Phase.FORMATTED:
+            ours = all(
+                state.cluster == self.cluster and state.phase in ("formatted", "open")
+                for state in states
+            )
+            if ours and len(self._volumes) == len(self._others):
+                return self._open()
+            strangers = sorted({s.cluster for s in states if s.cluster} - {self.cluster})
+            if strangers:
+                return self._bar(
+                    f"the volume was formatted for cluster {self.cluster}, "
+                    f"but another acceptor belongs to {strangers[0]}"
+                )
+            return []
+        # Blank from here on.
+        alive = sorted(
+            {state.cluster for state in states if state.phase == "open"}
+            | set(self._living.values())
+        )
+        if alive:
+            return self._bar(
+                f"the volume is blank, but cluster {alive[0]} already lives: this acceptor may "
+                "have voted before and forgotten it. Bring its own volume back and restart it"
+            )
+        self.phase, self.reason = Phase.BLANK, ""
+        if len(self._volumes) < len(self._others) or any(s.phase == "barred" for s in states):
+            return []
+        foundings = sorted({state.cluster for state in states if state.phase == "formatted"})
+        if len(foundings) > 1:
+            return self._bar(f"the others are formatted for two clusters: {', '.join(foundings)}")
+        if foundings:
+            return self._format(foundings[0])
+        if self.node == self._membership.acceptors[0]:
+            return self._format(f"{int(dice * 2**53):014x}")
+        return []
+
+    def _format(self, cluster: str) -> list[Effect]:
+        self.cluster, self.phase, self.reason = cluster, Phase.FORMATTED, ""
+        stamp = Stamped(cluster=cluster, node=self.node, phase=Phase.FORMATTED.value)
+        text = f"formatted the blank volume for new cluster {cluster}"
+        effects: list[Effect] = [
+            Persist(record=stamp),
+            Trace(what="volume_formatted", text=text),
+        ]
+        if self._others:
+            effects.append(Send(to=self._others, message=self._volume_state()))
+            effects.append(Send(to=self._others, message=AskVolume()))
+        return effects
+
+    def _open(self) -> list[Effect]:
+        self.phase, self.reason = Phase.OPEN, ""
+        stamp = Stamped(cluster=self.cluster, node=self.node, phase=Phase.OPEN.value)
+        effects: list[Effect] = [
+            Persist(record=stamp),
+            CancelTimer(name="founding"),
+            Trace(what="volume_open", text=f"voting for cluster {self.cluster}: it is founded"),
+        ]
+        if self._others:
+            effects.append(Send(to=self._others, message=self._volume_state()))
+        return effects
+
+    def _bar(self, reason: str) -> list[Effect]:
+        if self.phase is Phase.BARRED and self.reason == reason:
+            return []
+        self.phase, self.reason = Phase.BARRED, reason
+        return [
+            SetTimer(name="founding", after_ms=self._timeouts.founding_ms * 10),
+            Trace(
+                what="volume_barred",
+                text=f"this acceptor does not vote: {reason}",
+                level=Level.ERROR,
+                glyph="!",
+            ),
+        ]
+
+    def _why_not(self) -> str:
+        if self.phase is Phase.BARRED:
+            return self.reason
+        missing = [other for other in self._others if other not in self._volumes]
+        waiting = f"; waiting for {', '.join(missing)}" if missing else ""
+        return f"its volume is {self.phase.value}, the cluster is being founded{waiting}"
+
+    # ------------------------------------------------------------ status
+
+    def status(self) -> AcceptorStatus:
+        """Return an immutable snapshot."""
+        return AcceptorStatus(
+            phase=self.phase.value,
+            reason="" if self.voting else self._why_not(),
+            cluster=self.cluster if self.voting else "",
+            promised=self.promised,
+            highest_slot=self.log.highest_slot,
+            decided=self.decided,
+            leader_ballot=self._leader,
+            accepts=self._accepts,
+            nacks=self._nacks,
+        )
+
+
+def _accepted_value(entry: AcceptedEntry) -> AcceptedValue:
+    return AcceptedValue(slot=entry.slot, ballot=entry.ballot, value=entry.value)

@@ -1,0 +1,246 @@
+"""What goes into a role (events) and what a role may ask for (effects).
+
+`role.step(event, now_ms, dice) -> list[Effect]` is the only way into a role. The stepper
+releases the effects in the one legal order: persist, sync, then everything else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from .messages import AnyMessage
+from .trace import Trace
+from .types import Ballot, NodeId, Slot
+
+
+class Plain(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of events and effects."""
+
+
+# ---------------------------------------------------------------- records: what a volume keeps
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """Base of everything that is ever written to a node's journal."""
+
+
+class Stamped(Record, tag="stamp", frozen=True, kw_only=True):
+    """This volume belongs to one cluster, one node. phase: `formatted` (founding) or `open`."""
+
+    cluster: str
+    node: NodeId
+    phase: str
+
+
+class Promised(Record, tag="promise", frozen=True, kw_only=True):
+    """An acceptor's promise: it will not take part in any lower ballot."""
+
+    ballot: Ballot
+
+
+class AcceptedEntry(Record, tag="accept", frozen=True, kw_only=True):
+    """An acceptor's vote. It raises the promise to `ballot` too (DESIGN rule 3).
+
+    The slot's highest-ballot entry is the one that counts. `decided` is what the leader said.
+    """
+
+    slot: Slot
+    ballot: Ballot
+    value: bytes
+    decided: Slot
+
+
+class Counted(Record, tag="count", frozen=True, kw_only=True):
+    """A proposer's ballot counter, durable before the Prepare that carries it (rule 1)."""
+
+    counter: int
+
+
+AnyRecord: TypeAlias = Stamped | Promised | AcceptedEntry | Counted
+
+
+class Recovered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a volume knew when it was opened. All zero and no stamp: blank.
+
+    `damage` is None, or says in a sentence what is wrong with the volume (then nothing of the
+    rest may be trusted, and an acceptor on it does not vote: rule 8).
+    `repaired` is None, or says what a crash had left half-written and was dropped.
+    """
+
+    stamp: Stamped | None = None
+    promised: Ballot = Ballot(0)
+    counter: int = 0
+    decided: Slot = Slot(0)
+    damage: str | None = None
+    repaired: str | None = None
+
+
+class AcceptedLog(Protocol):
+    """An acceptor's reading view of its own journal. Sees what was appended, synced or not."""
+
+    @property
+    def highest_slot(self) -> Slot:
+        """The highest slot with an accepted entry; 0 when there is none."""
+        ...
+
+    def entry(self, slot: Slot) -> AcceptedEntry | None:
+        """Return the highest-ballot entry of a slot. Raises VolumeDamaged on a bad checksum."""
+        ...
+
+    def votes(self, first: Slot, last: Slot) -> list[tuple[Slot, Ballot]]:
+        """Return (slot, highest ballot) for the accepted slots in first..last, in order."""
+        ...
+
+    def entries(self, first: Slot, last: Slot, bytes_max: int) -> list[AcceptedEntry]:
+        """Return the entries of first..last in order, at least one if there is any, stopping
+        before the sum of their values would pass `bytes_max`. Raises VolumeDamaged.
+        """
+        ...
+
+
+class Journal(AcceptedLog, Protocol):
+    """A node's durable memory: what was synced survives the process and the machine."""
+
+    @property
+    def recovered(self) -> Recovered:
+        """What was found when the journal was opened."""
+        ...
+
+    def append(self, record: AnyRecord) -> None:
+        """Take a record in. It is durable only after the next `sync`."""
+        ...
+
+    def sync(self) -> None:
+        """Return when everything appended is on stable storage. Raises StorageError: fatal."""
+        ...
+
+    def close(self) -> None:
+        """Release the files. What was not synced may be lost."""
+        ...
+
+
+# ---------------------------------------------------------------- events
+
+
+class Start(Plain, frozen=True, kw_only=True):
+    """The node begins (first event, once)."""
+
+
+class Received(Plain, frozen=True, kw_only=True):
+    """A message arrived."""
+
+    sender: NodeId
+    message: AnyMessage
+
+
+class Connected(Plain, frozen=True, kw_only=True):
+    """A link to a node stands; `cluster` is the identity it showed, "" when it has none yet."""
+
+    peer: NodeId
+    cluster: str
+
+
+class Disconnected(Plain, frozen=True, kw_only=True):
+    """The link to a node closed: a hint that it may have died (liveness only)."""
+
+    peer: NodeId
+
+
+class TimerFired(Plain, frozen=True, kw_only=True):
+    """A timer that the role set has run out."""
+
+    name: str
+
+
+class Drained(Plain, frozen=True, kw_only=True):
+    """All input that had arrived is handed over: what was gathered may leave now.
+
+    The stepper gives it to every role before it releases effects. So a batch holds what arrived
+    together, and nothing ever waits for a clock.
+    """
+
+
+class ClientWrites(Plain, frozen=True, kw_only=True):
+    """Commands of one client connection for the log, in order. To a gateway."""
+
+    connection: int
+    commands: list[Any]
+
+
+class ClientReads(Plain, frozen=True, kw_only=True):
+    """Read-only commands of one client connection, linearizable. To a gateway."""
+
+    connection: int
+    commands: list[Any]
+
+
+class ClientStaleReads(Plain, frozen=True, kw_only=True):
+    """Read-only commands of one client connection that asked for stale answers. To a gateway."""
+
+    connection: int
+    commands: list[Any]
+
+
+class ClientGone(Plain, frozen=True, kw_only=True):
+    """A client connection closed; its answers are wanted no more. To a gateway."""
+
+    connection: int
+
+
+Event: TypeAlias = (
+    Start
+    | Received
+    | Connected
+    | Disconnected
+    | TimerFired
+    | Drained
+    | ClientWrites
+    | ClientReads
+    | ClientStaleReads
+    | ClientGone
+)
+
+
+# ---------------------------------------------------------------- effects
+
+
+class Persist(Plain, frozen=True, kw_only=True):
+    """Make a record durable before any other effect of this step leaves."""
+
+    record: AnyRecord
+
+
+class Send(Plain, frozen=True, kw_only=True):
+    """Send one message to some nodes. Lost when there is no link: roles send again in time."""
+
+    to: tuple[NodeId, ...]
+    message: AnyMessage
+
+
+class SetTimer(Plain, frozen=True, kw_only=True):
+    """Ask for `TimerFired(name)` after a while; replaces a running timer of that name."""
+
+    name: str
+    after_ms: float
+
+
+class CancelTimer(Plain, frozen=True, kw_only=True):
+    """Stop a timer, if it runs."""
+
+    name: str
+
+
+class Deliver(Plain, frozen=True, kw_only=True):
+    """Hand replies to a client connection, one per command, in the order of its commands.
+
+    A reply is None, int, bytes, str (a simple status such as "OK"), list of replies, or a dict
+    {"error": "CODE text"}.
+    """
+
+    connection: int
+    replies: list[Any]
+
+
+Effect: TypeAlias = Persist | Send | SetTimer | CancelTimer | Deliver | Trace

@@ -1,0 +1,764 @@
+"""The gateway: stamps clients' commands into batches, sees each through, answers in order.
+
+It is the client of "Paxos Made Moderately Complex" (section 2): it sends a command to the leader
+until it learns the result, whoever leads in the meantime. It refuses to know what a command means
+and to guess an outcome: an error says *definite* (UNAVAILABLE: it did not happen) or *indefinite*
+(UNKNOWN: it may have happened, or may yet).
+
+Apply once, in order (DESIGN rule 6). All commands of a gateway process travel in one session,
+opened through the log. Batches carry sequence numbers without gaps; the state machine applies a
+session's batches in that order, each once. So a batch can be sent again, to any leader, for as
+long as it takes. A batch whose clients were told UNKNOWN stays under way until it is known.
+
+Order within one client connection. Writes follow each other in the session's order. While a
+connection's writes are under way, its reads join them in the log; while its reads are under way,
+its writes wait. So commands of one connection take effect in the order in which they were sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, TypeAlias, assert_never
+
+import msgspec
+
+from .effects import (
+    ClientGone,
+    ClientReads,
+    ClientStaleReads,
+    ClientWrites,
+    Connected,
+    Deliver,
+    Disconnected,
+    Drained,
+    Effect,
+    Event,
+    Received,
+    Send,
+    SetTimer,
+    Start,
+    TimerFired,
+)
+from .messages import (
+    Batch,
+    GatewayMessage,
+    LeaderState,
+    NotLeader,
+    OpenSession,
+    OutOfOrder,
+    Read,
+    ReadResults,
+    Results,
+    SessionOpened,
+    SessionUnknown,
+    StaleRead,
+    Submit,
+    Subscribe,
+    SubscribeOpening,
+    Unsubscribe,
+)
+from .quorum import Membership
+from .settings import Settings
+from .trace import Level, Trace
+from .types import NO_BALLOT, Ballot, NodeId, Role, Slot, number_of, owner_of, role_of
+
+ClientCommands: TypeAlias = ClientWrites | ClientReads | ClientStaleReads
+Origin: TypeAlias = tuple[int, int]
+"""(connection, how many of its commands)."""
+
+
+class LatencyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds over the last few thousand answers."""
+
+    p50: float
+    p99: float
+
+
+class QuorumStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Which acceptors the leader counts on."""
+
+    needed: int
+    of: int
+    voting: list[NodeId]
+    abstaining: dict[NodeId, str]
+
+
+class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable snapshot for pages, metrics, the monitor and `status`."""
+
+    leader: NodeId | None
+    ballot: Ballot
+    quorum: QuorumStatus
+    learner: NodeId | None
+    session: Slot
+    queued: int
+    inflight: int
+    writes: int
+    reads: int
+    errors: int
+    retries: int
+    write_ms: LatencyStatus
+    read_ms: LatencyStatus
+
+
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a learner confirmed to this gateway."""
+
+    slot: Slot
+    revision: int
+    sequence: int
+    commands: int
+    at_ms: float
+
+
+class Chunk:
+    """Commands of one connection that arrived together."""
+
+    __slots__ = ("arrived_ms", "commands", "connection", "size")
+
+    def __init__(self, connection: int, commands: list[Any], arrived_ms: float) -> None:
+        self.connection = connection
+        self.commands = commands
+        self.arrived_ms = arrived_ms
+        self.size = sum(map(_size, commands))
+
+
+class Flight:
+    """A batch of writes, or a group of reads, that is under way."""
+
+    __slots__ = (
+        "arrived_ms",
+        "asked_ms",
+        "commands",
+        "count",
+        "learner",
+        "origins",
+        "packed",
+        "replies",
+        "stale",
+        "tries",
+    )
+
+    def __init__(self, chunks: list[Chunk], now_ms: float) -> None:
+        self.commands = [command for chunk in chunks for command in chunk.commands]
+        self.count = len(self.commands)
+        self.origins: list[Origin] = [(c.connection, len(c.commands)) for c in chunks]
+        self.arrived_ms = chunks[0].arrived_ms
+        self.asked_ms = now_ms
+        self.tries = 1
+        self.packed = b""
+        self.replies: list[Any] | None = None
+        self.learner: NodeId | None = None
+        self.stale = False
+
+
+class Connection:
+    """What a client connection has under way: one kind at a time, the rest parked in order."""
+
+    __slots__ = ("kind", "outstanding", "parked")
+
+    def __init__(self) -> None:
+        self.kind = ""
+        self.outstanding = 0
+        self.parked: deque[ClientCommands] = deque()
+
+
+class Latencies:
+    """The last few thousand latencies, for percentiles."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=2048)
+
+    def add(self, ms: float) -> None:
+        """Take one in."""
+        self._last.append(ms)
+
+    def status(self) -> LatencyStatus:
+        """Return the median and the 99th percentile; zeros while there is nothing."""
+        ordered = sorted(self._last)
+        if not ordered:
+            return LatencyStatus(p50=0.0, p99=0.0)
+        last = len(ordered) - 1
+        return LatencyStatus(
+            p50=round(ordered[last // 2], 3), p99=round(ordered[int(last * 0.99)], 3)
+        )
+
+
+class Gateway:
+    """One gateway as a step function."""
+
+    def __init__(self, node: NodeId, membership: Membership, settings: Settings) -> None:
+        self.node = node
+        self.session = Slot(0)
+        self.sequence = 0
+        self.flights: dict[int, Flight] = {}
+        self.confirmations: deque[Confirmation] = deque(maxlen=settings.limits.responses_max)
+        self._membership = membership
+        self._timeouts = settings.timeouts
+        self._limits = settings.limits
+        self._nonce = 0
+        self._up: set[NodeId] = set()
+        self._leader: NodeId | None = None
+        self._ballot = NO_BALLOT
+        self._state = LeaderState(ballot=NO_BALLOT, voting=[], abstaining={})
+        self._attempt = 0
+        self._acknowledged = 0
+        self._learner: NodeId | None = None
+        self._writes: deque[Chunk] = deque()
+        self._reads: deque[Chunk] = deque()
+        self._stale_reads: deque[Chunk] = deque()
+        self._queued_bytes = 0
+        self._queued = 0
+        self._read_number = 0
+        self._read_flights: dict[int, Flight] = {}
+        self._connections: dict[int, Connection] = {}
+        self._clock_ms = 0.0
+        self._writes_done = 0
+        self._reads_done = 0
+        self._errors = 0
+        self._retries = 0
+        self._write_ms = Latencies()
+        self._read_ms = Latencies()
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether doors shall stop reading from clients until this is false again."""
+        return self._queued_bytes > self._limits.gateway_queue_bytes_max
+
+    # ------------------------------------------------------------ step
+
+    def step(self, event: Event, now_ms: float, dice: float) -> list[Effect]:
+        """Take one event in and return what shall be done about it.
+
+        `now_ms` is a clock that only timeouts depend on; `dice` is uniform in [0, 1).
+        """
+        match event:
+            case Received(sender=sender, message=message):
+                return self._on_message(sender, message, now_ms, dice)  # type: ignore[arg-type]
+            case ClientWrites() | ClientReads() | ClientStaleReads():
+                connection = self._connections.get(event.connection)
+                if connection is None:
+                    connection = self._connections[event.connection] = Connection()
+                self._admit(connection, event, now_ms)
+                return []
+            case Drained():
+                return self._leave(now_ms)
+            case TimerFired(name=name):
+                return self._on_timer(name, now_ms, dice)
+            case Connected(peer=peer):
+                return self._on_connected(peer, now_ms)
+            case Disconnected(peer=peer):
+                return self._on_disconnected(peer, now_ms)
+            case ClientGone(connection=connection_id):
+                self._connections.pop(connection_id, None)
+                return []
+            case Start():
+                return self._on_start(dice)
+
+    def _on_message(
+        self, sender: NodeId, message: GatewayMessage, now_ms: float, dice: float
+    ) -> list[Effect]:
+        match message:
+            case Results():
+                return self._on_results(message, now_ms)
+            case ReadResults():
+                return self._on_read_results(message, now_ms)
+            case LeaderState():
+                return self._on_leader_state(sender, message, now_ms)
+            case NotLeader():
+                return self._on_not_leader(sender, message, now_ms)
+            case SessionOpened():
+                return self._on_session_opened(message, now_ms)
+            case SessionUnknown():
+                return self._on_session_unknown(message, now_ms, dice)
+            case OutOfOrder():
+                return self._on_out_of_order(message, now_ms)
+            case _:
+                assert_never(message)
+
+    def _on_timer(self, name: str, now_ms: float, dice: float) -> list[Effect]:
+        match name:
+            case "watch":
+                return [
+                    *self._expire(now_ms),
+                    *self._ask_again(now_ms),
+                    *self._open_session(now_ms),
+                    SetTimer(name="watch", after_ms=self._timeouts.retry_ms / 4),
+                ]
+            case _:
+                return []
+
+    def _on_start(self, dice: float) -> list[Effect]:
+        self._draw_nonce(dice)
+        return [SetTimer(name="watch", after_ms=self._timeouts.retry_ms / 4)]
+
+    def _draw_nonce(self, dice: float) -> None:
+        self._nonce = int(dice * 2**52) + 1
+
+    # ------------------------------------------------------------ taking commands in
+
+    def _admit(self, connection: Connection, event: ClientCommands, now_ms: float) -> None:
+        """Queue commands where their connection's order allows it, or park them."""
+        match event:
+            case ClientWrites():
+                kind = "log"
+            case ClientReads():
+                kind = "read"
+            case _:
+                kind = "stale"
+        if connection.parked:
+            connection.parked.append(event)
+            return
+        if connection.outstanding and connection.kind != kind:
+            if connection.kind != "log":
+                connection.parked.append(event)
+                return
+            kind = "log"
+        connection.kind = kind
+        connection.outstanding += len(event.commands)
+        chunk = Chunk(event.connection, event.commands, now_ms)
+        self._queued_bytes += chunk.size
+        self._queued += len(event.commands)
+        if kind == "log":
+            self._writes.append(chunk)
+        elif kind == "read":
+            self._reads.append(chunk)
+        else:
+            self._stale_reads.append(chunk)
+
+    def _answer(self, origins: list[Origin], replies: list[Any], now_ms: float) -> list[Effect]:
+        """Hand each connection its replies, and admit what was parked behind them."""
+        effects: list[Effect] = []
+        start = 0
+        for connection_id, count in origins:
+            end = start + count
+            connection = self._connections.get(connection_id)
+            if connection is not None:
+                effects.append(Deliver(connection=connection_id, replies=replies[start:end]))
+                connection.outstanding -= count
+                if not connection.outstanding and connection.parked:
+                    parked, connection.parked = connection.parked, deque()
+                    for event in parked:
+                        self._admit(connection, event, now_ms)
+            start = end
+        return effects
+
+    def _take(self, queue: deque[Chunk]) -> list[Chunk]:
+        """Take as many chunks as fit one batch, at least one."""
+        chunks = [queue.popleft()]
+        size, count = chunks[0].size, len(chunks[0].commands)
+        limits = self._limits
+        while queue:
+            size += queue[0].size
+            count += len(queue[0].commands)
+            if size > limits.batch_bytes_max or count > limits.batch_commands_max:
+                break
+            chunks.append(queue.popleft())
+        for chunk in chunks:
+            self._queued_bytes -= chunk.size
+            self._queued -= len(chunk.commands)
+        return chunks
+
+    # ------------------------------------------------------------ sending
+
+    def _leave(self, now_ms: float) -> list[Effect]:
+        """Send what was gathered: at once when nothing is under way, else as the window allows."""
+        self._clock_ms = now_ms
+        effects: list[Effect] = []
+        if self._leader is not None and self.session:
+            while self._writes and len(self.flights) < self._limits.batches_inflight_max:
+                effects.append(self._seal(self._leader, now_ms))
+        if self._learner is not None:
+            inflight = len(self._read_flights)
+            while self._reads and inflight < self._limits.batches_inflight_max:
+                effects.append(self._send_reads(self._learner, self._reads, now_ms))
+                inflight += 1
+            while self._stale_reads and inflight < self._limits.batches_inflight_max:
+                effects.append(self._send_reads(self._learner, self._stale_reads, now_ms))
+                inflight += 1
+        return effects
+
+    def _seal(self, leader: NodeId, now_ms: float) -> Effect:
+        """Close a batch, give it the session's next sequence number and send it."""
+        flight = Flight(self._take(self._writes), now_ms)
+        self.sequence += 1
+        flight.packed = msgspec.msgpack.encode(
+            Batch(
+                gateway=self.node,
+                session=self.session,
+                sequence=self.sequence,
+                acknowledged=self._acknowledged,
+                commands=msgspec.msgpack.encode(flight.commands),
+            )
+        )
+        flight.commands = []
+        self.flights[self.sequence] = flight
+        return self._submit(leader, self.sequence, flight)
+
+    def _submit(self, leader: NodeId, sequence: int, flight: Flight) -> Effect:
+        message = Submit(
+            stream=self.session, attempt=self._attempt, sequence=sequence, batch=flight.packed
+        )
+        return Send(to=(leader,), message=message)
+
+    def _submit_all_again(self, leader: NodeId, now_ms: float) -> list[Effect]:
+        """Send every batch under way again, in order, as a new attempt."""
+        self._attempt += 1
+        effects: list[Effect] = []
+        for sequence, flight in self.flights.items():
+            flight.asked_ms = now_ms
+            self._retries += 1
+            effects.append(self._submit(leader, sequence, flight))
+        return effects
+
+    def _send_reads(self, learner: NodeId, queue: deque[Chunk], now_ms: float) -> Effect:
+        flight = Flight(self._take(queue), now_ms)
+        flight.packed = msgspec.msgpack.encode(flight.commands)
+        flight.commands = []
+        flight.stale = queue is self._stale_reads
+        self._read_number += 1
+        self._read_flights[self._read_number] = flight
+        return self._send_read(learner, self._read_number, flight)
+
+    def _send_read(self, learner: NodeId, number: int, flight: Flight) -> Effect:
+        flight.learner = learner
+        message = (
+            StaleRead(read=number, commands=flight.packed)
+            if flight.stale
+            else Read(read=number, commands=flight.packed)
+        )
+        return Send(to=(learner,), message=message)
+
+    # ------------------------------------------------------------ results
+
+    def _on_results(self, message: Results, now_ms: float) -> list[Effect]:
+        flight = self.flights.get(message.sequence)
+        if flight is None or message.session != self.session or flight.replies is not None:
+            return []
+        flight.replies = msgspec.msgpack.decode(message.results, type=list[Any])
+        self.confirmations.append(
+            Confirmation(
+                slot=message.slot,
+                revision=message.revision,
+                sequence=message.sequence,
+                commands=flight.count,
+                at_ms=now_ms,
+            )
+        )
+        effects: list[Effect] = []
+        # A later batch's results may overtake an earlier one's on the way; clients never see it.
+        while self.flights:
+            sequence = next(iter(self.flights))
+            head = self.flights[sequence]
+            if head.replies is None:
+                break
+            del self.flights[sequence]
+            self._acknowledged = sequence
+            self._writes_done += head.count
+            self._write_ms.add(now_ms - head.arrived_ms)
+            effects.extend(self._answer(head.origins, head.replies, now_ms))
+        return effects
+
+    def _on_read_results(self, message: ReadResults, now_ms: float) -> list[Effect]:
+        flight = self._read_flights.get(message.read)
+        if flight is None or flight.replies is not None:
+            return []
+        flight.replies = msgspec.msgpack.decode(message.results, type=list[Any])
+        effects: list[Effect] = []
+        while self._read_flights:
+            number = next(iter(self._read_flights))
+            head = self._read_flights[number]
+            if head.replies is None:
+                break
+            del self._read_flights[number]
+            self._reads_done += head.count
+            self._read_ms.add(now_ms - head.arrived_ms)
+            effects.extend(self._answer(head.origins, head.replies, now_ms))
+        return effects
+
+    # ------------------------------------------------------------ sessions
+
+    def _open_session(self, now_ms: float) -> list[Effect]:
+        """Ask the log for a session, again and again until one is there."""
+        if self.session or self._leader is None:
+            return []
+        self._attempt += 1
+        opening = msgspec.msgpack.encode(OpenSession(gateway=self.node, nonce=self._nonce))
+        submit = Submit(stream=self._nonce, attempt=self._attempt, sequence=1, batch=opening)
+        effects: list[Effect] = [Send(to=(self._leader,), message=submit)]
+        learners = tuple(node for node in self._membership.learners if node in self._up)
+        if learners:
+            effects.append(Send(to=learners, message=SubscribeOpening(nonce=self._nonce)))
+        return effects
+
+    def _on_session_opened(self, message: SessionOpened, now_ms: float) -> list[Effect]:
+        if message.nonce != self._nonce or self.session:
+            return []
+        self.session = message.session
+        self.sequence = 0
+        self._acknowledged = 0
+        effects: list[Effect] = [
+            Trace(
+                what="session_opened",
+                text=f"the log opened session {self.session} for this gateway",
+                fields={"session": self.session},
+            )
+        ]
+        others = tuple(
+            node for node in self._membership.learners if node in self._up and node != self._learner
+        )
+        if others:
+            effects.append(Send(to=others, message=Unsubscribe()))
+        return [*effects, *self._subscribe()]
+
+    def _on_session_unknown(
+        self, message: SessionUnknown, now_ms: float, dice: float
+    ) -> list[Effect]:
+        """The session was replaced: what was under way in it can never be asked about again."""
+        if message.session != self.session or not self.session:
+            return []
+        flights, self.flights = self.flights, {}
+        self.session = Slot(0)
+        self._draw_nonce(dice)
+        effects: list[Effect] = [
+            Trace(
+                what="session_lost",
+                text="another process opened a session for this gateway's name; opening a new one",
+                level=Level.ERROR,
+            )
+        ]
+        for flight in flights.values():
+            effects.extend(self._fail(flight, _unknown("the session was replaced"), now_ms))
+        return [*effects, *self._open_session(now_ms)]
+
+    def _on_out_of_order(self, message: OutOfOrder, now_ms: float) -> list[Effect]:
+        """A new leader got a batch chosen without its predecessor: send all again, in order."""
+        if message.session != self.session or not self.flights or self._leader is None:
+            return []
+        head = self.flights[next(iter(self.flights))]
+        if message.sequence not in self.flights or now_ms - head.asked_ms < 5:
+            return []  # sent again a moment ago; this is about the attempt before
+        return self._submit_all_again(self._leader, now_ms)
+
+    # ------------------------------------------------------------ who leads, who learns
+
+    def _on_leader_state(self, sender: NodeId, message: LeaderState, now_ms: float) -> list[Effect]:
+        if message.ballot == NO_BALLOT:
+            if sender == self._leader:
+                self._leader = None
+            if self._leader is None:
+                self._state = message
+            return []
+        if message.ballot < self._ballot:
+            return []
+        owner = owner_of(message.ballot)
+        if sender == owner:
+            self._state = message
+        if message.ballot == self._ballot and self._leader is not None:
+            return []
+        self._ballot = message.ballot
+        self._leader = owner if owner in self._up and sender == owner else None
+        return self._on_leader_found(now_ms)
+
+    def _on_leader_found(self, now_ms: float) -> list[Effect]:
+        if self._leader is None:
+            return []
+        found = Trace(
+            what="leader_found",
+            text=f"sending to leader {self._leader}, ballot {self._ballot}",
+            fields={"ballot": self._ballot},
+        )
+        if not self.session:
+            return [found, *self._open_session(now_ms)]
+        return [found, *self._submit_all_again(self._leader, now_ms)]
+
+    def _on_not_leader(self, sender: NodeId, message: NotLeader, now_ms: float) -> list[Effect]:
+        if sender == self._leader:
+            self._leader = None
+        return []
+
+    def _on_connected(self, peer: NodeId, now_ms: float) -> list[Effect]:
+        self._up.add(peer)
+        if role_of(peer) is Role.LEARNER and (
+            self._learner is None or peer == self._preferred_learner()
+        ):
+            return self._switch_learner(peer, now_ms)
+        return []
+
+    def _on_disconnected(self, peer: NodeId, now_ms: float) -> list[Effect]:
+        self._up.discard(peer)
+        if peer == self._leader:
+            self._leader = None
+        if peer == self._learner:
+            self._learner = None
+            return self._switch_learner(self._next_learner(), now_ms)
+        return []
+
+    def _preferred_learner(self) -> NodeId:
+        learners = self._membership.learners
+        return learners[(number_of(self.node) - 1) % len(learners)]
+
+    def _next_learner(self) -> NodeId | None:
+        """Return the connected learner after the current one, round and round."""
+        learners = self._membership.learners
+        start = learners.index(self._learner) + 1 if self._learner else 0
+        order = (*learners[start:], *learners[:start])
+        return next((node for node in order if node in self._up), None)
+
+    def _switch_learner(self, learner: NodeId | None, now_ms: float) -> list[Effect]:
+        """Take results from another learner, and ask it again for every read under way."""
+        if learner is None:
+            return []
+        effects: list[Effect] = []
+        if self._learner is not None and self._learner != learner:
+            effects.append(Send(to=(self._learner,), message=Unsubscribe()))
+        self._learner = learner
+        effects.extend(self._subscribe())
+        for number, flight in self._read_flights.items():
+            if flight.learner != learner and flight.replies is None:
+                flight.asked_ms = now_ms
+                self._retries += 1
+                effects.append(self._send_read(learner, number, flight))
+        return effects
+
+    def _subscribe(self) -> list[Effect]:
+        if self._learner is None:
+            return []
+        if not self.session:
+            message = SubscribeOpening(nonce=self._nonce)
+            return [Send(to=(self._learner,), message=message)]
+        subscribe = Subscribe(session=self.session, acknowledged=self._acknowledged)
+        return [Send(to=(self._learner,), message=subscribe)]
+
+    # ------------------------------------------------------------ time
+
+    def _ask_again(self, now_ms: float) -> list[Effect]:
+        """Ask again for what has waited too long: results elsewhere, batches at the leader."""
+        effects: list[Effect] = []
+        head = next(iter(self.flights.values()), None)
+        reading = next(iter(self._read_flights.values()), None)
+        overdue = [f for f in (head, reading) if f is not None and self._overdue(f, now_ms)]
+        if not overdue:
+            return []
+        for flight in overdue:
+            flight.asked_ms = now_ms
+            flight.tries += 1
+            self._retries += 1
+        effects.extend(self._switch_learner(self._next_learner(), now_ms))
+        if head is not None and head in overdue and self._leader is not None:
+            # The same attempt: a leader that has them already ignores them.
+            leader = self._leader
+            effects.extend(self._submit(leader, n, f) for n, f in self.flights.items())
+        if reading is not None and reading in overdue and self._learner is not None:
+            number = next(iter(self._read_flights))
+            if reading.learner == self._learner and reading.replies is None:
+                effects.append(self._send_read(self._learner, number, reading))
+        return effects
+
+    def _overdue(self, flight: Flight, now_ms: float) -> bool:
+        return now_ms - flight.asked_ms > self._timeouts.retry_ms * min(flight.tries, 5)
+
+    def _expire(self, now_ms: float) -> list[Effect]:
+        """Answer what has run out of time with an error that says what is known."""
+        oldest = now_ms - self._timeouts.request_ms
+        effects: list[Effect] = []
+        why = self._whats_missing()
+        for flight in self.flights.values():
+            if flight.arrived_ms > oldest:
+                break
+            if flight.origins:
+                effects.extend(self._fail(flight, _unknown(why), now_ms))
+        for number in list(self._read_flights):
+            flight = self._read_flights[number]
+            if flight.arrived_ms > oldest:
+                break
+            del self._read_flights[number]
+            effects.extend(self._fail(flight, _unavailable("read", why), now_ms))
+        for queue, what in (
+            (self._writes, "write"),
+            (self._reads, "read"),
+            (self._stale_reads, "read"),
+        ):
+            while queue and queue[0].arrived_ms <= oldest:
+                chunk = queue.popleft()
+                self._queued_bytes -= chunk.size
+                self._queued -= len(chunk.commands)
+                self._errors += len(chunk.commands)
+                origins = [(chunk.connection, len(chunk.commands))]
+                error = _unavailable(what, why)
+                effects.extend(self._answer(origins, [error] * len(chunk.commands), now_ms))
+        return effects
+
+    def _fail(self, flight: Flight, error: dict[str, str], now_ms: float) -> list[Effect]:
+        """Tell a flight's clients an error. A batch of writes stays under way without them."""
+        origins, flight.origins = flight.origins, []
+        self._errors += flight.count
+        return self._answer(origins, [error] * flight.count, now_ms)
+
+    def _whats_missing(self) -> str:
+        """Say in a sentence what keeps requests from being served."""
+        acceptors, needed = self._membership.acceptors, self._membership.quorum_size
+        seconds = f"{self._timeouts.request_ms / 1000:g} s"
+        if not any(node in self._up for node in self._membership.proposers):
+            return f"no proposer can be reached (waited {seconds})"
+        voting = [a for a in acceptors if a in self._state.voting]
+        if len(voting) < needed:
+            silent = [
+                f"{a} does not vote: {self._state.abstaining[a]}"
+                if a in self._state.abstaining
+                else f"{a} does not answer"
+                for a in acceptors
+                if a not in voting
+            ]
+            return (
+                f"no quorum: {len(voting)} of {len(acceptors)} acceptors vote and {needed} are "
+                f"needed; {', '.join(silent)} (waited {seconds})"
+            )
+        if self._leader is None:
+            return f"no leader is known (waited {seconds})"
+        if self._learner is None:
+            return f"no learner can be reached (waited {seconds})"
+        return f"no answer within {seconds}"
+
+    # ------------------------------------------------------------ status
+
+    def status(self) -> GatewayStatus:
+        """Return an immutable snapshot."""
+        return GatewayStatus(
+            leader=self._leader,
+            ballot=self._ballot,
+            quorum=QuorumStatus(
+                needed=self._membership.quorum_size,
+                of=len(self._membership.acceptors),
+                voting=self._state.voting,
+                abstaining=self._state.abstaining,
+            ),
+            learner=self._learner,
+            session=self.session,
+            queued=self._queued,
+            inflight=len(self.flights),
+            writes=self._writes_done,
+            reads=self._reads_done,
+            errors=self._errors,
+            retries=self._retries,
+            write_ms=self._write_ms.status(),
+            read_ms=self._read_ms.status(),
+        )
+
+
+def _size(command: Any) -> int:
+    """About how many bytes a command takes in a batch."""
+    if isinstance(command, bytes):
+        return len(command) + 5
+    if isinstance(command, list):
+        return 5 + sum(map(_size, command))
+    return 9
+
+
+def _unknown(why: str) -> dict[str, str]:
+    return {"error": f"UNKNOWN the outcome is not known, it may have happened or may yet: {why}"}
+
+
+def _unavailable(what: str, why: str) -> dict[str, str]:
+    did_not = "the write did not happen" if what == "write" else "the read was not answered"
+    return {"error": f"UNAVAILABLE {did_not}: {why}"}

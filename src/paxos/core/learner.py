@@ -1,0 +1,534 @@
+"""The learner: counts votes, applies what is chosen in order, answers gateways, serves reads.
+
+Implements the learning of chosen values in "Paxos Made Simple" (section 2.3) and the replica's
+in-order execution of "Paxos Made Moderately Complex" (section 2). It refuses to vote, to apply
+past a gap, and to answer a linearizable read from what it merely happens to know.
+
+A slot's life here: votes gather per slot and ballot; a quorum of distinct acceptors at one ballot
+makes it chosen; with its value at hand and every earlier slot applied, it is applied.
+
+Falling behind is cured in three steps, each only if the one before did not help: ask the
+acceptors what they voted (`AskVotes`), ask one that voted for the value (`AskValues`), ask the
+leader to see that the slots get decided (`Unstick`). A learner that starts replays the whole log
+the same way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol, assert_never
+
+import msgspec
+
+from .effects import (
+    Connected,
+    Disconnected,
+    Drained,
+    Effect,
+    Event,
+    Persist,
+    Received,
+    Recovered,
+    Send,
+    SetTimer,
+    Stamped,
+    TimerFired,
+)
+from .errors import invariant
+from .messages import (
+    Accepted,
+    AskHighest,
+    AskValues,
+    AskVotes,
+    Highest,
+    LearnerMessage,
+    Outcome,
+    Read,
+    ReadResults,
+    Results,
+    SessionOpened,
+    StaleRead,
+    Subscribe,
+    SubscribeOpening,
+    Tick,
+    Unstick,
+    Unsubscribe,
+    Value,
+    Values,
+    Votes,
+)
+from .quorum import Membership
+from .settings import Settings
+from .trace import Trace
+from .types import Ballot, NodeId, Role, Slot, role_of
+
+
+class StateMachine(Protocol):
+    """What a learner asks of the replicated state machine (`paxos.machine`)."""
+
+    applied: Slot
+    revision: int
+    now_ms: int
+
+    @property
+    def next_deadline_ms(self) -> int | None:
+        """When the next key is due to expire, or None."""
+        ...
+
+    def apply(self, slot: Slot, value: bytes) -> list[tuple[NodeId, Outcome]]:
+        """Apply the next slot's value and return what to tell the gateways."""
+        ...
+
+    def read(self, commands: list[Any], wall_ms: int) -> list[Any]:
+        """Answer read-only commands from the current state."""
+        ...
+
+    def results(self, gateway: NodeId, session: Slot, after: int) -> list[Outcome]:
+        """Return the kept results of a session's batches after a sequence number."""
+        ...
+
+    def opened(self, gateway: NodeId, nonce: int) -> SessionOpened | None:
+        """Return the session that a nonce opened, if it is the gateway's current one."""
+        ...
+
+    def status(self) -> Any:
+        """Return an immutable snapshot."""
+        ...
+
+
+class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable snapshot for pages, metrics and the monitor."""
+
+    applied: Slot
+    highest_seen: Slot
+    missing: int
+    revision: int
+    keys: int
+    values: int
+    sessions: int
+    now_ms: int
+    reads: int
+    reads_waiting: int
+    caught_up: bool
+
+
+class Pending:
+    """What is known of a slot that is not applied yet."""
+
+    __slots__ = ("chosen", "values", "votes")
+
+    def __init__(self) -> None:
+        self.votes: dict[Ballot, int] = {}
+        self.values: dict[Ballot, bytes] = {}
+        self.chosen: Ballot | None = None
+
+
+class Learner:
+    """One learner as a step function around a state machine."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        membership: Membership,
+        settings: Settings,
+        machine: StateMachine,
+        recovered: Recovered,
+    ) -> None:
+        self.node = node
+        self.machine = machine
+        self.cluster = recovered.stamp.cluster if recovered.stamp else ""
+        self.pending: dict[Slot, Pending] = {}
+        self._membership = membership
+        self._timeouts = settings.timeouts
+        self._limits = settings.limits
+        self._bits = {a: 1 << i for i, a in enumerate(membership.acceptors)}
+        self._quorum = membership.quorum_size
+        self._window = settings.limits.catchup_slots_max * 2
+        self._highest_seen = Slot(0)
+        # Per gateway the highest sequence whose result it has, in the session it follows.
+        self._subscribers: dict[NodeId, int] = {}
+        self._gap_timer = False
+        self._gap_applied = Slot(0)
+        self._gap_tries = 0
+        self._deadline_armed: int | None = None
+        self._asked_votes: tuple[Slot, set[NodeId]] = (Slot(0), set())
+        self._values_bytes = 0
+        # Reads: those gathered for the next round, those of the round under way, and those whose
+        # round is over and which wait for `target` to be applied.
+        self._gathered: list[tuple[NodeId, Read]] = []
+        self._asking: list[tuple[NodeId, Read]] = []
+        self._round = 0
+        self._heights: dict[NodeId, Slot] = {}
+        self._waiting: deque[tuple[Slot, list[tuple[NodeId, Read]]]] = deque()
+        self._reads = 0
+
+    # ------------------------------------------------------------ step
+
+    def step(self, event: Event, now_ms: float, dice: float) -> list[Effect]:
+        """Take one event in and return what shall be done about it.
+
+        `now_ms` is wall-clock-like; it only tells when a key's deadline may have passed.
+        """
+        match event:
+            case Received(sender=sender, message=message):
+                return self._on_message(sender, message, now_ms)  # type: ignore[arg-type]
+            case Drained():
+                return self._start_round()
+            case TimerFired(name=name):
+                return self._on_timer(name, now_ms)
+            case Connected(peer=peer, cluster=cluster):
+                return self._on_connected(peer, cluster)
+            case Disconnected(peer=peer):
+                self._subscribers.pop(peer, None)
+                return []
+            case _:
+                return []
+
+    def _on_message(self, sender: NodeId, message: LearnerMessage, now_ms: float) -> list[Effect]:
+        match message:
+            case Accepted(ballot=ballot, slot=slot):
+                if not self._vote(sender, slot, ballot):
+                    return self._watch_gap()
+                return self._apply_chosen(now_ms)
+            case Value(ballot=ballot, slot=slot, value=value):
+                if not self._keep_value(slot, ballot, value):
+                    return self._watch_gap()
+                return self._apply_chosen(now_ms)
+            case Read():
+                self._gathered.append((sender, message))
+                return []
+            case Highest():
+                return self._on_highest(sender, message, now_ms)
+            case StaleRead():
+                return [self._answer(sender, message, now_ms)]
+            case Subscribe():
+                return self._on_subscribe(sender, message)
+            case SubscribeOpening(nonce=nonce):
+                self._subscribers[sender] = 0
+                opened = self.machine.opened(sender, nonce)
+                return [Send(to=(sender,), message=opened)] if opened else []
+            case Unsubscribe():
+                self._subscribers.pop(sender, None)
+                return []
+            case Votes():
+                return self._on_votes(sender, message, now_ms)
+            case Values():
+                return self._on_values(message, now_ms)
+            case _:
+                assert_never(message)
+
+    def _on_timer(self, name: str, now_ms: float) -> list[Effect]:
+        match name:
+            case "gap":
+                return self._on_gap_timer()
+            case "round":
+                return self._on_round_timer()
+            case "expiry":
+                return self._on_expiry_timer(now_ms)
+            case _:
+                return []
+
+    def _on_connected(self, peer: NodeId, cluster: str) -> list[Effect]:
+        if role_of(peer) is not Role.ACCEPTOR:
+            return []
+        effects: list[Effect] = []
+        if cluster and not self.cluster:
+            self.cluster = cluster
+            stamp = Stamped(cluster=cluster, node=self.node, phase="open")
+            effects.append(Persist(record=stamp))
+        effects.append(Send(to=(peer,), message=self._ask_votes()))
+        if self._asking:
+            effects.append(Send(to=(peer,), message=AskHighest(round=self._round)))
+        return effects
+
+    # ------------------------------------------------------------ learning
+
+    def _slot(self, slot: Slot) -> Pending | None:
+        """Return the book of a slot that is not applied and not too far ahead to keep."""
+        if slot > self._highest_seen:
+            self._highest_seen = slot
+        if not self.machine.applied < slot <= self.machine.applied + self._window:
+            return None
+        pending = self.pending.get(slot)
+        if pending is None:
+            pending = self.pending[slot] = Pending()
+        return pending
+
+    def _vote(self, acceptor: NodeId, slot: Slot, ballot: Ballot) -> bool:
+        """Count a vote; tell whether the next slot to apply may now be ready.
+
+        "A value is chosen when a single proposal with that value has been accepted by a majority
+        of the acceptors" (Paxos Made Simple, 2.2): one bit per distinct acceptor, one count per
+        slot and ballot (rule 5).
+        """
+        pending = self._slot(slot)
+        bit = self._bits.get(acceptor)
+        if pending is None or bit is None or pending.chosen is not None:
+            return False
+        votes = pending.votes[ballot] = pending.votes.get(ballot, 0) | bit
+        if votes.bit_count() < self._quorum:
+            return False
+        pending.chosen = ballot
+        return slot == self.machine.applied + 1 and ballot in pending.values
+
+    def _keep_value(self, slot: Slot, ballot: Ballot, value: bytes) -> bool:
+        """Keep a proposed value; tell whether the next slot to apply is now ready."""
+        pending = self._slot(slot)
+        if pending is None:
+            return False
+        if ballot not in pending.values:
+            next_slot = slot == self.machine.applied + 1
+            if self._values_bytes + len(value) > self._limits.link_bytes_max and not next_slot:
+                return False  # enough is held for slots to come; it can be asked for in time
+            pending.values[ballot] = value
+            self._values_bytes += len(value)
+        return pending.chosen == ballot and slot == self.machine.applied + 1
+
+    def _apply_chosen(self, now_ms: float) -> list[Effect]:
+        """Apply every chosen slot that follows without a gap, and answer what waited for it."""
+        effects: list[Effect] = []
+        machine = self.machine
+        while True:
+            slot = Slot(machine.applied + 1)
+            pending = self.pending.get(slot)
+            if pending is None or pending.chosen is None:
+                break
+            value = pending.values.get(pending.chosen)
+            if value is None:
+                break
+            votes = pending.votes[pending.chosen]
+            invariant(votes.bit_count() >= self._quorum, "applied what no quorum accepted")
+            del self.pending[slot]
+            self._values_bytes -= sum(map(len, pending.values.values()))
+            for gateway, outcome in machine.apply(slot, value):
+                known = self._subscribers.get(gateway)
+                if known is None or (type(outcome) is Results and outcome.sequence <= known):
+                    continue
+                effects.append(Send(to=(gateway,), message=outcome))
+        effects.extend(self._answer_reads(now_ms))
+        effects.extend(self._watch_expiry(now_ms))
+        effects.extend(self._watch_gap())
+        return effects
+
+    # ------------------------------------------------------------ catching up
+
+    def _wanted(self) -> Slot:
+        """The highest slot that must be applied for all to be well."""
+        target = self._waiting[-1][0] if self._waiting else Slot(0)
+        return max(self._highest_seen, target)
+
+    def _watch_gap(self) -> list[Effect]:
+        if self._gap_timer or self._wanted() <= self.machine.applied:
+            return []
+        self._gap_timer = True
+        self._gap_applied = self.machine.applied
+        return [SetTimer(name="gap", after_ms=self._timeouts.gap_ms)]
+
+    def _on_gap_timer(self) -> list[Effect]:
+        self._gap_timer = False
+        wanted = self._wanted()
+        if wanted <= self.machine.applied:
+            self._gap_tries = 0
+            return []
+        if self.machine.applied > self._gap_applied:
+            self._gap_tries = 0
+            return self._watch_gap()
+        self._gap_tries += 1
+        effects: list[Effect] = [
+            Send(to=self._membership.acceptors, message=self._ask_votes()),
+            *self._ask_missing_values(),
+            *self._watch_gap(),
+        ]
+        if self._gap_tries % 3 == 0:
+            # The acceptors' votes do not settle it: only the leader can.
+            first = Slot(self.machine.applied + 1)
+            last = Slot(min(wanted, first + self._limits.catchup_slots_max - 1))
+            effects.append(
+                Send(to=self._membership.proposers, message=Unstick(first=first, last=last))
+            )
+            effects.append(
+                Trace(
+                    what="stuck",
+                    text=f"slots {first}..{last} are not decided yet: asking the leader",
+                    glyph=">",
+                    fields={"first": first, "last": last},
+                )
+            )
+        return effects
+
+    def _ask_votes(self) -> AskVotes:
+        first = Slot(self.machine.applied + 1)
+        if self._asked_votes[0] != first:
+            self._asked_votes = (first, set())
+        return AskVotes(first=first, last=Slot(first + self._limits.catchup_slots_max - 1))
+
+    def _on_votes(self, sender: NodeId, message: Votes, now_ms: float) -> list[Effect]:
+        if message.highest > self._highest_seen:
+            self._highest_seen = message.highest
+        for slot, ballot in message.votes:
+            self._vote(sender, slot, ballot)
+        effects = self._apply_chosen(now_ms)
+        first, answered = self._asked_votes
+        if message.first == first:
+            answered.add(sender)
+            if self._membership.is_quorum(answered):
+                self._asked_votes = (first, set())
+                effects.extend(self._ask_missing_values())
+        return effects
+
+    def _ask_missing_values(self) -> list[Effect]:
+        """Ask an acceptor that voted for the first run of chosen slots whose value is missing."""
+        first = last = Slot(0)
+        voters = 0
+        for offset in range(1, self._limits.catchup_slots_max + 1):
+            slot = Slot(self.machine.applied + offset)
+            pending = self.pending.get(slot)
+            chosen = pending.chosen if pending else None
+            if pending is None or chosen is None or chosen in pending.values:
+                if first or pending is None:
+                    break
+                continue
+            mask = pending.votes[chosen]
+            if first and not voters & mask:
+                break
+            voters = voters & mask if first else mask
+            first, last = first or slot, slot
+        if not first:
+            return []
+        acceptors = [a for a, bit in self._bits.items() if bit & voters]
+        # A different one at each try, so that one that is slow or gone holds nobody up.
+        acceptor = acceptors[(self._gap_tries + first) % len(acceptors)]
+        return [Send(to=(acceptor,), message=AskValues(first=first, last=last))]
+
+    def _on_values(self, message: Values, now_ms: float) -> list[Effect]:
+        for accepted in message.values:
+            self._keep_value(accepted.slot, accepted.ballot, accepted.value)
+        before = self.machine.applied
+        effects = self._apply_chosen(now_ms)
+        if self.machine.applied > before and self._wanted() > self.machine.applied:
+            more = self._ask_missing_values()
+            if not more:
+                more = [Send(to=self._membership.acceptors, message=self._ask_votes())]
+            effects.extend(more)
+        return effects
+
+    # ------------------------------------------------------------ results
+
+    def _on_subscribe(self, sender: NodeId, message: Subscribe) -> list[Effect]:
+        self._subscribers[sender] = message.acknowledged
+        if message.session > self.machine.applied:
+            return []  # a session is the slot that opened it: this learner has yet to get there
+        kept = self.machine.results(sender, message.session, message.acknowledged)
+        return [Send(to=(sender,), message=outcome) for outcome in kept]
+
+    # ------------------------------------------------------------ reads
+
+    def _start_round(self) -> list[Effect]:
+        """Ask a quorum of acceptors how far the log may reach, for all reads that wait.
+
+        A read may only join a round that starts after it arrived: an answer given before might
+        miss a write that was acknowledged in between. (Paxos Quorum Reads, Charapko et al. 2019,
+        with the wait for half-accepted writes that its section 3 asks for.)
+        """
+        if not self._gathered or self._asking:
+            return []
+        self._asking, self._gathered = self._gathered, []
+        self._round += 1
+        self._heights = {}
+        return [
+            Send(to=self._membership.acceptors, message=AskHighest(round=self._round)),
+            SetTimer(name="round", after_ms=self._timeouts.resend_ms),
+        ]
+
+    def _on_highest(self, sender: NodeId, message: Highest, now_ms: float) -> list[Effect]:
+        if message.round != self._round or not self._asking:
+            return []
+        self._heights[sender] = message.slot
+        if not self._membership.is_quorum(self._heights):
+            return []
+        # Never below an earlier target, so that reads are answered in the order of arrival.
+        target = max(*self._heights.values(), self._waiting[-1][0] if self._waiting else Slot(0))
+        self._waiting.append((target, self._asking))
+        self._asking = []
+        effects = self._answer_reads(now_ms)
+        effects.extend(self._start_round())
+        effects.extend(self._watch_gap())
+        return effects
+
+    def _on_round_timer(self) -> list[Effect]:
+        if not self._asking:
+            return []
+        silent = tuple(a for a in self._membership.acceptors if a not in self._heights)
+        return [
+            Send(to=silent, message=AskHighest(round=self._round)),
+            SetTimer(name="round", after_ms=self._timeouts.resend_ms),
+        ]
+
+    def _answer_reads(self, now_ms: float) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._waiting and self._waiting[0][0] <= self.machine.applied:
+            _, reads = self._waiting.popleft()
+            effects.extend(self._answer(gateway, read, now_ms) for gateway, read in reads)
+        return effects
+
+    def _answer(self, gateway: NodeId, read: Read | StaleRead, now_ms: float) -> Send:
+        self._reads += 1
+        try:
+            commands = msgspec.msgpack.decode(read.commands, type=list[Any])
+        except msgspec.DecodeError as error:
+            replies: list[Any] = [{"error": f"ERR unreadable commands: {error}"}]
+        else:
+            replies = self.machine.read(commands, int(now_ms))
+        results = ReadResults(
+            read=read.read,
+            slot=self.machine.applied,
+            revision=self.machine.revision,
+            results=msgspec.msgpack.encode(replies),
+        )
+        return Send(to=(gateway,), message=results)
+
+    # ------------------------------------------------------------ expiry
+
+    def _watch_expiry(self, now_ms: float) -> list[Effect]:
+        deadline = self.machine.next_deadline_ms
+        if deadline is None or deadline == self._deadline_armed:
+            return []
+        self._deadline_armed = deadline
+        return [SetTimer(name="expiry", after_ms=max(0.0, deadline - now_ms) + 1)]
+
+    def _on_expiry_timer(self, now_ms: float) -> list[Effect]:
+        """A key is due: ask for an entry that carries the time. Expiry itself is decided by the
+        log alone, so all learners agree on it.
+        """
+        self._deadline_armed = None
+        deadline = self.machine.next_deadline_ms
+        if deadline is None:
+            return []
+        if deadline > now_ms:
+            return self._watch_expiry(now_ms)
+        self._deadline_armed = deadline
+        return [
+            Send(to=self._membership.proposers, message=Tick(deadline_ms=deadline)),
+            SetTimer(name="expiry", after_ms=self._timeouts.resend_ms),
+        ]
+
+    # ------------------------------------------------------------ status
+
+    def status(self) -> LearnerStatus:
+        """Return an immutable snapshot."""
+        machine = self.machine.status()
+        return LearnerStatus(
+            applied=self.machine.applied,
+            highest_seen=self._highest_seen,
+            missing=max(0, self._wanted() - self.machine.applied),
+            revision=machine.revision,
+            keys=machine.keys,
+            values=machine.values,
+            sessions=machine.sessions,
+            now_ms=machine.now_ms,
+            reads=self._reads,
+            reads_waiting=sum(len(reads) for _, reads in self._waiting)
+            + len(self._asking)
+            + len(self._gathered),
+            caught_up=self.machine.applied >= self._highest_seen,
+        )

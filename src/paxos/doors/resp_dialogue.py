@@ -1,0 +1,394 @@
+"""What one client has said so far, and what its next command means because of it.
+
+Commands that the machine knows are grouped by kind and go to the gateway. The dialogue keeps
+what makes commands depend on earlier ones: authentication, MULTI, WATCH, READONLY, names. It
+knows no socket; `resp_connection` feeds it and writes what gathers in `replies`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from paxos.core.effects import ClientReads, ClientStaleReads, ClientWrites
+from paxos.machine.commands import Kind
+
+from . import resp_auth
+from .resp_commands import ALL_COMMANDS, READY_COMMANDS, unknown_command
+from .resp_local import HANDLERS, TRANSACTION_HANDLERS, greeting, set_name
+from .resp_reader import Command, OversizedCommand
+from .resp_replies import ReplyQueue, Saying
+from .resp_transaction import WATCHED_KEYS_MAX, Transaction, Watches
+from .resp_writer import NIL_ARRAY, OK, QUEUED, encode, encode_error
+
+if TYPE_CHECKING:
+    from .resp import RespDoor
+
+_IMMEDIATE_IN_TRANSACTION = frozenset(
+    (b"EXEC", b"DISCARD", b"MULTI", b"WATCH", b"QUIT", b"RESET")
+)
+
+_HTTP_WORDS = frozenset((b"POST", b"HOST:"))
+
+_EXECABORT = "EXECABORT Transaction discarded because of previous errors."
+
+
+class Dialogue:
+    """One client's side of the conversation, command by command.
+
+    `stopped`: nothing more is looked at; `fault` says why, if the client did wrong.
+    """
+
+    def __init__(self, door: RespDoor, number: int, address: str) -> None:
+        """Take the number under which the gateway knows the connection, and who is there."""
+        self.door = door
+        self.id = number
+        self.address = address
+        self.name = b""
+        self.library: dict[bytes, bytes] = {}
+        self.authenticated = door.password is None
+        self.replies = ReplyQueue()
+        self.stopped = False
+        self.fault: str | None = None
+        self._started_s = door.uptime_s()
+        self._group: list[list[Any]] = []
+        self._kind = Kind.WRITE
+        self._transaction: Transaction | None = None
+        self._watches = Watches()
+        self._stale = False
+        self._ordinary = self.authenticated
+        self._last_name = b"NULL"
+
+    # ------------------------------------------------------------ for the connection
+
+    @property
+    def position(self) -> int:
+        """How many commands have gone, or are about to go, to the gateway."""
+        return self.replies.issued + len(self._group)
+
+    @property
+    def reads(self) -> bool:
+        """Tell whether the latest command for the gateway was a read."""
+        return self._kind is Kind.READ
+
+    @property
+    def waits_for_watch(self) -> bool:
+        """Tell whether the revision of a watched key is still to come."""
+        return self._watches.pending > 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What MULTI keeps in memory, in bytes, about."""
+        return self._transaction.held_bytes if self._transaction is not None else 0
+
+    def take(self, commands: list[Command]) -> int:
+        """Carry out or group commands; return how many: all, or those before one that must wait.
+
+        A reply may be waiting in `replies` afterwards; `submit` sends the last group.
+        """
+        ready = READY_COMMANDS.get
+        append = self._group.append
+        for index, command in enumerate(commands):
+            known = ready(command[0])
+            if known is not None and self._ordinary:
+                kind, fewest, most = known
+                if fewest <= len(command) <= most:
+                    if kind is not self._kind:
+                        self.submit()
+                        self._kind = kind
+                        append = self._group.append
+                    append(command)
+                    continue
+            if not self._take_unusual(command):
+                return index
+            if self.stopped:
+                break
+            append = self._group.append
+        if commands:
+            self._last_name = commands[-1][0]
+        return len(commands)
+
+    def submit(self) -> None:
+        """Hand the open group to the gateway."""
+        group = self._group
+        if not group:
+            return
+        self._group = []
+        self.replies.issued += len(group)
+        event: ClientWrites | ClientReads | ClientStaleReads
+        if self._kind is Kind.WRITE:
+            event = ClientWrites(connection=self.id, commands=group)
+        elif self._stale and not self._watches:
+            event = ClientStaleReads(connection=self.id, commands=group)
+        else:
+            # While keys are watched, reads are linearizable whatever the client chose: a stale
+            # value beside a fresh revision would let EXEC overwrite what nobody has seen.
+            event = ClientReads(connection=self.id, commands=group)
+        self.door.port.submit(event)
+
+    def say(self, saying: Saying) -> None:
+        """Put a reply of our own behind those of all commands so far."""
+        self.replies.say(self.position, saying)
+
+    def stop(self, last: bytes) -> None:
+        """Look at nothing more; `last`, if not empty, goes behind all replies."""
+        if last:
+            self.say(last)
+        self.stopped = True
+
+    def describe(self) -> str:
+        """Return this client's line of CLIENT LIST."""
+        flags = "x" if self._transaction is not None else "r" if self._stale else "N"
+        fields = {
+            "id": self.id,
+            "addr": self.address,
+            "name": self.name.decode(),
+            "age": int(self.door.uptime_s() - self._started_s),
+            "flags": flags,
+            "db": 0,
+            "watch": len(self._watches),
+            "outstanding": self.replies.outstanding,
+            "cmd": self._last_name[:32].decode("ascii", "replace").lower(),
+            "user": "default",
+            "resp": 2,
+            "lib-name": self.library.get(b"lib-name", b"").decode(),
+            "lib-ver": self.library.get(b"lib-ver", b"").decode(),
+        }
+        return " ".join(f"{key}={value}" for key, value in fields.items())
+
+    # ------------------------------------------------------------ one command
+
+    def _take_unusual(self, command: Command) -> bool:
+        """Carry out any command; return False, and do nothing, if it has to wait."""
+        name = command[0].upper()
+        if name in _HTTP_WORDS:
+            # A browser was made to talk to us: what follows is not its user's wish.
+            self.fault = "a line of HTTP, so possibly cross protocol scripting"
+            self.stop(b"")
+            return True
+        error = self._refusal(name, command)
+        if error is not None:
+            if self._transaction is not None:
+                self._transaction.dirty = True
+            self._say_error(error)
+            return True
+        if self._transaction is not None and name not in _IMMEDIATE_IN_TRANSACTION:
+            self._queue(self._transaction, name, command)
+        elif name == b"EXEC":
+            return self._exec()
+        elif name in HANDLERS:
+            handler = HANDLERS[name]
+            self.say(lambda: encode(handler(self, command)))
+        elif name in READY_COMMANDS:
+            command[0] = name
+            self._append(READY_COMMANDS[name][0], command)
+        else:
+            _CONTROLS[name](self, command)
+        return True
+
+    def _refusal(self, name: bytes, command: Command) -> str | None:
+        """Return why a command cannot even be looked at, in the order in which Redis does."""
+        if isinstance(command, OversizedCommand):
+            return (f"ERR a command of {command.size} bytes is larger than limits.value_bytes_max "
+                    f"({self.door.limits.value_bytes_max} bytes)")
+        spec = ALL_COMMANDS.get(name)
+        if spec is None:
+            return unknown_command(command)
+        if not spec.takes(len(command)):
+            return spec.arity_error()
+        if not self.authenticated and "no_auth" not in spec.flags:
+            return resp_auth.AUTHENTICATION_REQUIRED
+        return None
+
+    def _append(self, kind: Kind, command: list[Any]) -> None:
+        """Put one command into the open group, which is of one kind."""
+        if kind is not self._kind:
+            self.submit()
+            self._kind = kind
+        self._group.append(command)
+
+    def _append_own(self, kind: Kind, command: list[Any], apply: Callable[[Any], bytes]) -> None:
+        """Send a command of our own making; `apply` makes bytes of its reply, or b""."""
+        if kind is not self._kind:
+            self.submit()
+        self.replies.expect(self.position, apply)
+        self._append(kind, command)
+
+    def _say_error(self, text: str) -> None:
+        self.door.count_error()
+        self.say(encode_error(text))
+
+    # ------------------------------------------------------------ transactions
+
+    def _set_transaction(self, transaction: Transaction | None) -> None:
+        self._transaction = transaction
+        self._ordinary = self.authenticated and transaction is None
+
+    def _forget_watches(self) -> None:
+        """Forget what is watched. The open group goes first: it was gathered under watch."""
+        if self._watches:
+            self.submit()
+            self._watches = Watches()
+
+    def _queue(self, transaction: Transaction, name: bytes, command: Command) -> None:
+        """Keep a command for EXEC."""
+        error = None
+        limit = self.door.limits.value_bytes_max
+        size = sum(map(len, command))
+        if name not in READY_COMMANDS and name not in TRANSACTION_HANDLERS:
+            error = "ERR Command not allowed inside a transaction"
+        elif transaction.payload_bytes + size > limit:
+            error = f"ERR the transaction is larger than limits.value_bytes_max ({limit} bytes)"
+        if error is not None:
+            transaction.dirty = True
+            self._say_error(error)
+            return
+        command[0] = name
+        transaction.queue(command, size)
+        self.say(QUEUED)
+
+    def _multi(self, command: Command) -> None:
+        if self._transaction is not None:
+            self._say_error("ERR MULTI calls can not be nested")
+            return
+        self._set_transaction(Transaction())
+        self.say(OK)
+
+    def _discard(self, command: Command) -> None:
+        if self._transaction is None:
+            self._say_error("ERR DISCARD without MULTI")
+            return
+        self._set_transaction(None)
+        self._forget_watches()
+        self.say(OK)
+
+    def _watch(self, command: Command) -> None:
+        """WATCH key...: read each key's revision; OK when the last has come."""
+        if self._transaction is not None:
+            self._say_error("ERR WATCH inside MULTI is not allowed")
+            return
+        if len(self._watches) + len(command) - 1 > WATCHED_KEYS_MAX:
+            self._say_error(f"ERR at most {WATCHED_KEYS_MAX} keys can be watched")
+            return
+        self.submit()  # reads before this WATCH may be stale, reads after it may not
+        watches = self._watches
+        keys = watches.expect(command[1:])
+        if not keys:
+            self.say(OK)
+        failures: list[Any] = []
+        for number, key in enumerate(keys, 1):
+            def arrived(reply: Any, key: bytes = key, last: bool = number == len(keys)) -> bytes:
+                if not watches.arrived(key, reply):
+                    failures.append(reply)
+                if not last:
+                    return b""
+                return encode(failures[0]) if failures else OK
+
+            self._append_own(Kind.READ, [b"REVISION", key], arrived)
+
+    def _unwatch(self, command: Command) -> None:
+        self._forget_watches()
+        self.say(OK)
+
+    def _exec(self) -> bool:
+        """EXEC: one command for the log. Returns False while a watched revision is missing."""
+        transaction = self._transaction
+        if transaction is None:
+            self._say_error("ERR EXEC without MULTI")
+            return True
+        if self.waits_for_watch:
+            self.submit()
+            if self.waits_for_watch:  # the gateway may have answered at once
+                return False
+        watches = self._watches
+        self._set_transaction(None)
+        self._forget_watches()
+        if transaction.dirty or watches.failed:
+            self._say_error(_EXECABORT)
+            return True
+
+        def local(command: Command) -> Any:
+            return TRANSACTION_HANDLERS[command[0]](self, command)
+
+        def executed(reply: Any) -> bytes:
+            if reply is None:
+                return NIL_ARRAY
+            return encode(transaction.merge(reply, local) if isinstance(reply, list) else reply)
+
+        commands = transaction.for_machine()
+        if commands or watches:
+            self._append_own(Kind.WRITE, [b"EXEC", watches.pairs(), commands], executed)
+        else:
+            self.say(lambda: executed([]))
+        return True
+
+    # ------------------------------------------------------------ the connection itself
+
+    def _set_authenticated(self, authenticated: bool) -> None:
+        self.authenticated = authenticated
+        self._ordinary = authenticated and self._transaction is None
+
+    def _auth(self, command: Command) -> None:
+        error = resp_auth.auth_error(self.door.password, command)
+        if error is None:
+            self._set_authenticated(True)
+            self.say(OK)
+        else:
+            self._say_error(error)
+
+    def _hello(self, command: Command) -> None:
+        hello = resp_auth.parse_hello(command)
+        error = hello.error
+        if error is None and hello.credentials is not None:
+            error = resp_auth.password_error(self.door.password, *hello.credentials)
+            if error is None:
+                self._set_authenticated(True)
+        if error is None and not self.authenticated:
+            error = resp_auth.HELLO_REQUIRES_AUTHENTICATION
+        if error is None and hello.name is not None:
+            error = set_name(self, hello.name)
+        if error is None:
+            self.say(encode(greeting(self)))
+        else:
+            self._say_error(error)
+
+    def _quit(self, command: Command) -> None:
+        self.stop(OK)
+
+    def _reset(self, command: Command) -> None:
+        self.submit()
+        self._forget_watches()
+        self._stale = False
+        self.authenticated = self.door.password is None
+        self._set_transaction(None)
+
+        def forget_name() -> bytes:
+            self.name = b""
+            return b"+RESET\r\n"
+
+        self.say(forget_name)  # behind a CLIENT SETNAME whose turn has not come yet
+
+    def _readonly(self, command: Command) -> None:
+        self.submit()
+        self._stale = True
+        self.say(OK)
+
+    def _readwrite(self, command: Command) -> None:
+        self.submit()
+        self._stale = False
+        self.say(OK)
+
+
+_CONTROLS: dict[bytes, Callable[[Dialogue, Command], None]] = {
+    b"AUTH": Dialogue._auth,
+    b"DISCARD": Dialogue._discard,
+    b"HELLO": Dialogue._hello,
+    b"MULTI": Dialogue._multi,
+    b"QUIT": Dialogue._quit,
+    b"READONLY": Dialogue._readonly,
+    b"READWRITE": Dialogue._readwrite,
+    b"RESET": Dialogue._reset,
+    b"UNWATCH": Dialogue._unwatch,
+    b"WATCH": Dialogue._watch,
+}
+"""Commands that change what later commands mean."""

@@ -1,0 +1,88 @@
+"""What MULTI and WATCH gather on a connection until EXEC hands it to the log as one command.
+
+The machine compares the watched keys' revisions when the log reaches the EXEC; nothing is locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .resp_commands import CLIENT_COMMANDS
+
+WATCHED_KEYS_MAX = 4096
+"""How many keys one connection may watch at once."""
+
+_COMMAND_OVERHEAD_BYTES = 64
+_WORD_OVERHEAD_BYTES = 40
+"""About what Python keeps for a command and for each of its words besides their bytes."""
+
+
+class Transaction:
+    """The commands between MULTI and EXEC. `dirty`: one was refused, so EXEC must refuse too.
+
+    `payload_bytes` counts the commands' words; `held_bytes` what they take in memory, about.
+    """
+
+    __slots__ = ("_commands", "dirty", "held_bytes", "payload_bytes")
+
+    def __init__(self) -> None:
+        self._commands: list[list[bytes]] = []
+        self.dirty = False
+        self.payload_bytes = 0
+        self.held_bytes = 0
+
+    def queue(self, command: list[bytes], size: int) -> None:
+        """Add a command whose words have `size` bytes and whose name is in upper case."""
+        self._commands.append(command)
+        self.payload_bytes += size
+        self.held_bytes += size + _COMMAND_OVERHEAD_BYTES + _WORD_OVERHEAD_BYTES * len(command)
+
+    def for_machine(self) -> list[list[bytes]]:
+        """Return the commands that the machine shall carry out."""
+        return [command for command in self._commands if command[0] in CLIENT_COMMANDS]
+
+    def merge(self, results: list[Any], local: Callable[[list[bytes]], Any]) -> list[Any]:
+        """Return all replies in order: the machine's `results`, and `local` for the others."""
+        remaining = iter(results)
+        return [
+            next(remaining) if command[0] in CLIENT_COMMANDS else local(command)
+            for command in self._commands
+        ]
+
+
+class Watches:
+    """The keys watched, with the revisions they had. `pending` revisions are still to come.
+
+    `failed`: a revision could not be read, so no transaction may rely on these watches.
+    """
+
+    __slots__ = ("_revisions", "failed", "pending")
+
+    def __init__(self) -> None:
+        self._revisions: dict[bytes, int] = {}
+        self.pending = 0
+        self.failed = False
+
+    def __len__(self) -> int:
+        return len(self._revisions)
+
+    def expect(self, keys: list[bytes]) -> list[bytes]:
+        """Note that `keys` are watched from now on; return those whose revision must be read."""
+        new = [key for key in dict.fromkeys(keys) if key not in self._revisions]
+        self._revisions.update(dict.fromkeys(new, 0))
+        self.pending += len(new)
+        return new
+
+    def arrived(self, key: bytes, reply: Any) -> bool:
+        """Take in the reply to one key's REVISION; return False if it is no integer: an error."""
+        self.pending -= 1
+        if type(reply) is not int:
+            self.failed = True
+            return False
+        self._revisions[key] = reply
+        return True
+
+    def pairs(self) -> list[list[Any]]:
+        """Return [key, revision] for each watched key, as EXEC carries them."""
+        return [[key, revision] for key, revision in self._revisions.items()]

@@ -1,0 +1,368 @@
+"""The one loop of a node: step, persist, sync, send.
+
+Everything that arrives in one turn of the event loop is stepped first; then, once, what those
+steps want durable is synced, and only then everything they want sent leaves, one write per link.
+So votes that arrive together share one sync, and batches hold what arrived together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from paxos import __version__
+from paxos.core.acceptor import Acceptor
+from paxos.core.discovery import Discovery
+from paxos.core.effects import (
+    CancelTimer,
+    Connected,
+    Deliver,
+    Disconnected,
+    Event,
+    Received,
+    Send,
+    SetTimer,
+    Start,
+    TimerFired,
+)
+from paxos.core.gateway import Gateway
+from paxos.core.learner import Learner
+from paxos.core.messages import Book, Register
+from paxos.core.proposer import Proposer
+from paxos.core.quorum import Membership
+from paxos.core.settings import Settings
+from paxos.core.stepper import Stepper
+from paxos.core.trace import Level, Trace
+from paxos.core.types import NO_BALLOT, Ballot, NodeId, number_of, role_of
+from paxos.transport.handshake import Peer
+from paxos.transport.links import Links
+
+from . import metrics, readiness
+from .addresses import Addresses
+from .clock import Clock
+from .logs import LogRing
+from .timers import Timers
+
+AnyRole = Acceptor | Proposer | Learner | Gateway | Discovery
+
+
+class NodeRuntime:
+    """Runs one role. Tells doors what to deliver, and pages what there is to see."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        membership: Membership,
+        settings: Settings,
+        stepper: Stepper,
+        role: AnyRole,
+        clock: Clock,
+        log: LogRing,
+        addresses: Addresses,
+        page_ports: dict[NodeId, int],
+        host: str,
+        peer_port: int,
+        incarnation: int,
+        door_port: int | None,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.log = log
+        self.role_object = role
+        self._node = node
+        self._membership = membership
+        self._settings = settings
+        self._stepper = stepper
+        self._clock = clock
+        self._addresses = addresses
+        self._page_ports = page_ports
+        self._host = host
+        self._peer_port = peer_port
+        self._incarnation = incarnation
+        self._door_port = door_port
+        self._started_s = clock.now_s()
+        self._timers = Timers(self.loop, self._on_timer)
+        self._links: Links | None = None
+        self._release_due = False
+        self._stopped = False
+        self._cluster_shown = ""
+        self._down_since: dict[NodeId, float] = {}
+        self._refusals: dict[tuple[str, str], float] = {}
+        self.deliver: Callable[[int, list[Any]], None] | None = None
+        self.resume: Callable[[], None] | None = None
+        self.connections: Callable[[], int] | None = None
+        self._was_overloaded = False
+        self._registration: asyncio.TimerHandle | None = None
+
+    # ------------------------------------------------------------ life
+
+    async def start(self, links: Links, bind: str) -> None:
+        """Listen and dial, then let the role begin. Raises ConfigurationError for a taken port."""
+        self._links = links
+        await links.start(bind, self._peer_port)
+        self.note(
+            Trace(
+                what="started",
+                text=f"{self._node} {__version__} started, process {os.getpid()}",
+                fields={"incarnation": self._incarnation},
+            )
+        )
+        self.submit(Start())
+        self._register()
+
+    async def stop(self) -> None:
+        """Release what is due, then close everything."""
+        if self._release_due:
+            self._release()
+        self._stopped = True
+        self._timers.cancel_all()
+        if self._registration is not None:
+            self._registration.cancel()
+        if self._links is not None:
+            await self._links.stop()
+        self.note(Trace(what="stopped", text=f"{self._node} stopped"))
+
+    # ------------------------------------------------------------ the loop
+
+    def submit(self, event: Event) -> None:
+        """Step the role with an event; its effects leave at the end of this turn."""
+        if self._stopped:
+            return
+        self._stepper.step(event)
+        if not self._release_due:
+            self._release_due = True
+            self.loop.call_soon(self._release)
+
+    def _release(self) -> None:
+        """Persist, sync, send: the end of a turn."""
+        self._release_due = False
+        if self._stopped or self._links is None:
+            return
+        links = self._links
+        for effect in self._stepper.release():
+            kind = type(effect)
+            if kind is Send:
+                links.send(effect.to, effect.message)  # type: ignore[union-attr]
+            elif kind is Deliver:
+                if self.deliver is not None:
+                    self.deliver(effect.connection, effect.replies)  # type: ignore[union-attr]
+            elif kind is SetTimer:
+                self._timers.set(effect.name, effect.after_ms)  # type: ignore[union-attr]
+            elif kind is CancelTimer:
+                self._timers.cancel(effect.name)  # type: ignore[union-attr]
+            elif kind is Trace:
+                self.note(effect)  # type: ignore[arg-type]
+        links.flush()
+        if (cluster := self.cluster()) != self._cluster_shown:
+            self._cluster_shown = cluster
+            links.tell_identity()
+        if self._was_overloaded and not self.overloaded and self.resume is not None:
+            self.resume()
+        self._was_overloaded = self.overloaded
+
+    def _on_timer(self, name: str) -> None:
+        self.submit(TimerFired(name=name))
+
+    def note(self, trace: Trace) -> None:
+        """Write one thing that happened into the log."""
+        self.log.add(trace, self._clock.now_s())
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the role asks doors to stop reading."""
+        return isinstance(self.role_object, Gateway) and self.role_object.overloaded
+
+    # ------------------------------------------------------------ links tell
+
+    def on_connected(self, peer: Peer) -> None:
+        """A link stands."""
+        self._down_since.pop(peer.node, None)
+        self.submit(Connected(peer=peer.node, cluster=peer.cluster))
+
+    def on_disconnected(self, node: NodeId) -> None:
+        """A link has closed."""
+        if self._stopped:
+            return
+        self._down_since[node] = self._clock.now_s()
+        self.note(Trace(what="link_down", text=f"the link to {node} closed", level=Level.DEBUG))
+        self.submit(Disconnected(peer=node))
+
+    def on_message(self, sender: NodeId, message: Any) -> None:
+        """A message has arrived."""
+        if type(message) is Book:
+            self._addresses.learn(message)
+            return
+        self.submit(Received(sender=sender, message=message))
+
+    def on_refused(self, who: str, reason: str) -> None:
+        """A connection was closed because of what the other side did. One line per cause and
+        minute: a stranger that knocks again and again shall not fill the log.
+        """
+        if self._stopped:
+            return
+        now = self._clock.now_s()
+        host = who.rpartition(":")[0] or who
+        if now - self._refusals.get((host, reason), -60.0) < 60:
+            return
+        if len(self._refusals) >= 1000:
+            self._refusals.clear()
+        self._refusals[host, reason] = now
+        self.note(
+            Trace(
+                what="connection_refused",
+                text=f"closed the connection with {who}: {reason}",
+                level=Level.WARNING,
+                glyph="!",
+            )
+        )
+
+    # ------------------------------------------------------------ discovery
+
+    def _register(self) -> None:
+        """Tell discovery who and where this node is, again and again."""
+        if self._stopped or self._links is None:
+            return
+        register = Register(
+            node=self._node,
+            host=self._host,
+            peer_port=self._peer_port,
+            page_port=self._page_ports[self._node],
+            incarnation=self._incarnation,
+            cluster=self.cluster(),
+            leader=self._leader_ballot(),
+            summary=readiness.summary(self.role_object),
+        )
+        self._links.send((self._membership.discovery,), register)
+        self._links.flush()
+        self._registration = self.loop.call_later(
+            self._settings.timeouts.registration_ms / 1000, self._register
+        )
+
+    def _leader_ballot(self) -> Ballot:
+        """Return the ballot that this node itself has seen lead; 0 where roles do not know."""
+        role = self.role_object
+        if isinstance(role, Proposer):
+            return role.status().leader_ballot
+        if isinstance(role, Acceptor):
+            return role.status().leader_ballot
+        return NO_BALLOT
+
+    def cluster(self) -> str:
+        """Return the identity of the cluster that this node is a member of, or ""."""
+        role = self.role_object
+        if isinstance(role, Acceptor):
+            return role.cluster if role.voting else ""
+        if isinstance(role, Proposer | Learner):
+            return role.cluster
+        return ""
+
+    # ------------------------------------------------------------ what pages and doors see
+
+    @property
+    def node(self) -> str:
+        """The node's name."""
+        return self._node
+
+    @property
+    def role(self) -> str:
+        """The node's role."""
+        return role_of(self._node).value
+
+    @property
+    def neighbours(self) -> list[tuple[str, int]]:
+        """Every node with its page port."""
+        return list(self._page_ports.items())
+
+    def state(self) -> dict[str, Any]:
+        """Return what `/state` shows."""
+        healthy, _ = self.health()
+        ready, reason = self.readiness()
+        now = self._clock.now_s()
+        status = msgspec.to_builtins(self.role_object.status())
+        if isinstance(self.role_object, Gateway):
+            status["connections"] = self.connections() if self.connections else 0
+            status["door"] = self._door_port
+        return {
+            "node": self._node,
+            "role": self.role,
+            "number": number_of(self._node),
+            "version": __version__,
+            "cluster": self.cluster(),
+            "pid": os.getpid(),
+            "uptime_s": round(now - self._started_s, 1),
+            "incarnation": self._incarnation,
+            "healthy": healthy,
+            "ready": ready,
+            "reason": reason,
+            "memory_bytes": _memory_bytes(),
+            "links": self._links_state(now),
+            "runtime": {"messages_dropped": self._links.dropped if self._links else 0},
+            "status": status,
+        }
+
+    def _links_state(self, now: float) -> list[dict[str, Any]]:
+        connected = self._links.connected if self._links else {}
+        state: list[dict[str, Any]] = []
+        for peer in self._membership.nodes:
+            link = connected.get(peer)
+            if link is not None:
+                since = self.loop.time() - link.since
+                state.append({"peer": peer, "connected": True, "since_s": round(since, 1)})
+            elif peer in self._down_since:
+                since = now - self._down_since[peer]
+                state.append({"peer": peer, "connected": False, "since_s": round(since, 1)})
+        return state
+
+    def health(self) -> tuple[bool, str]:
+        """The process lives and its loop turns, or nobody would be answering."""
+        return True, ""
+
+    def readiness(self) -> tuple[bool, str]:
+        """Tell whether this node can do its job; if not, why."""
+        connected = frozenset(self._links.connected) if self._links else frozenset()
+        return readiness.judge(self.role_object, self._membership, connected)
+
+    def metrics(self) -> bytes:
+        """Return the metrics in Prometheus's text format."""
+        return metrics.render(self.state())
+
+    # the doors' port
+
+    def status(self) -> dict[str, Any]:
+        """Return what the `STATUS` command shows."""
+        state = self.state()
+        return {
+            "node": state["node"],
+            "ready": state["ready"],
+            "reason": state["reason"],
+            **state["status"],
+        }
+
+    def responses(self, limit: int | None) -> list[tuple[int, int, int, int, float]]:
+        """Return the latest confirmations, oldest first."""
+        role = self.role_object
+        if not isinstance(role, Gateway):
+            return []
+        now_ms = self._clock.now_ms()
+        confirmations = list(role.confirmations)
+        if limit is not None:
+            confirmations = confirmations[-limit:] if limit > 0 else []
+        return [
+            (c.slot, c.revision, c.sequence, c.commands, round((now_ms - c.at_ms) / 1000, 3))
+            for c in confirmations
+        ]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the gateway can serve."""
+        return self.readiness()[0]
+
+
+def _memory_bytes() -> int:
+    """Return this process's resident memory in bytes."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,105 @@
+"""Where each slot's highest-ballot entry lies, 24 bytes a slot, and the cache of recent ones.
+
+Rows live in pages of 256 slots, so that a dense log costs little and a single far-off slot
+cannot make the index huge.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from paxos.core.effects import AcceptedEntry
+from paxos.core.types import NO_BALLOT, NO_SLOT, Ballot, Slot
+
+_ROW = struct.Struct("<QIIII")
+_PAGE_BITS = 8
+_PAGE_MASK = (1 << _PAGE_BITS) - 1
+_PAGE_BYTES = _ROW.size << _PAGE_BITS
+
+ENTRY_OVERHEAD_BYTES = 300
+"""About what a cached entry costs besides its value (structs, integers, dictionary)."""
+
+
+class SlotIndex:
+    """Slot -> (ballot, segment, offset, length, checksum). Segment 0: not written yet."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, bytearray] = {}
+        self.highest_slot: Slot = NO_SLOT
+
+    def ballot(self, slot: Slot) -> Ballot:
+        """Return the ballot of a slot's entry; 0 when there is none."""
+        page = self._pages.get(slot >> _PAGE_BITS)
+        if page is None:
+            return NO_BALLOT
+        return Ballot(_ROW.unpack_from(page, (slot & _PAGE_MASK) * _ROW.size)[0])
+
+    def row(self, slot: Slot) -> tuple[int, int, int, int, int]:
+        """Return (ballot, segment, offset, length, checksum); all 0 when there is no entry."""
+        page = self._pages.get(slot >> _PAGE_BITS)
+        if page is None:
+            return (0, 0, 0, 0, 0)
+        return _ROW.unpack_from(page, (slot & _PAGE_MASK) * _ROW.size)
+
+    def put(
+        self, slot: int, ballot: int, segment: int, offset: int, length: int, checksum: int
+    ) -> bool:
+        """Set a slot's row unless it holds a higher ballot; tell whether it was set."""
+        page = self._pages.get(slot >> _PAGE_BITS)
+        if page is None:
+            page = self._pages[slot >> _PAGE_BITS] = bytearray(_PAGE_BYTES)
+        at = (slot & _PAGE_MASK) * _ROW.size
+        if _ROW.unpack_from(page, at)[0] > ballot:
+            return False
+        _ROW.pack_into(page, at, ballot, segment, offset, length, checksum)
+        if slot > self.highest_slot:
+            self.highest_slot = Slot(slot)
+        return True
+
+    def votes(self, first: Slot, last: Slot) -> Iterator[tuple[Slot, Ballot]]:
+        """Yield (slot, ballot) of the accepted slots in first..last, in order."""
+        last = min(last, self.highest_slot)
+        numbers: range | list[int] = range(first >> _PAGE_BITS, (last >> _PAGE_BITS) + 1)
+        if len(numbers) > len(self._pages):
+            numbers = sorted(number for number in self._pages if number in numbers)
+        for number in numbers:
+            page = self._pages.get(number)
+            if page is None:
+                continue
+            slot = number << _PAGE_BITS
+            for ballot, _, _, _, _ in _ROW.iter_unpack(page):
+                if ballot and first <= slot <= last:
+                    yield Slot(slot), Ballot(ballot)
+                slot += 1
+
+
+class RecentEntries:
+    """The entries appended last, bounded in bytes.
+
+    `put` never drops anything, so what is not on disk yet stays readable; `trim` does.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes = 0
+        self._bytes_max = bytes_max
+        self._entries: OrderedDict[Slot, AcceptedEntry] = OrderedDict()
+
+    def get(self, slot: Slot) -> AcceptedEntry | None:
+        """Return a slot's entry if it is here."""
+        return self._entries.get(slot)
+
+    def put(self, entry: AcceptedEntry) -> None:
+        """Take an entry in as the newest, in place of an older one of the slot."""
+        old = self._entries.pop(entry.slot, None)
+        if old is not None:
+            self.bytes -= len(old.value) + ENTRY_OVERHEAD_BYTES
+        self._entries[entry.slot] = entry
+        self.bytes += len(entry.value) + ENTRY_OVERHEAD_BYTES
+
+    def trim(self) -> None:
+        """Drop the oldest until the bound holds."""
+        while self.bytes > self._bytes_max:
+            _, entry = self._entries.popitem(last=False)
+            self.bytes -= len(entry.value) + ENTRY_OVERHEAD_BYTES

@@ -1,0 +1,100 @@
+"""What the records of a volume add up to: the running state behind `Recovered`.
+
+Every engine passes each record through `Summary.absorb` twice in its life: before it is
+written, and when the volume is read again (check on write and again on read). It refuses to
+know about files or checksums.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from paxos.core.effects import (
+    AcceptedEntry,
+    AnyRecord,
+    Counted,
+    Promised,
+    Recovered,
+    Stamped,
+)
+from paxos.core.errors import LocalProtocolError
+from paxos.core.types import NO_BALLOT, NO_SLOT, Ballot, Slot
+
+NUMBER_MAX = 2**63 - 1
+"""The highest slot, ballot or counter that an engine has to store (a signed 64-bit integer)."""
+
+OPEN = "open"
+"""The phase of a volume that belongs to a living cluster; its identity is final."""
+
+
+class Summary:
+    """Stamp, promise, counter and decided slot after the records absorbed so far."""
+
+    __slots__ = ("counter", "decided", "promised", "stamp")
+
+    def __init__(self) -> None:
+        self.stamp: Stamped | None = None
+        self.promised: Ballot = NO_BALLOT
+        self.counter: int = 0
+        self.decided: Slot = NO_SLOT
+
+    def absorb(self, record: AnyRecord) -> None:
+        """Take a record in; all numbers only ever rise.
+
+        Raises LocalProtocolError for what no correct node writes: any other record on a volume
+        that has no stamp yet (rule 8), a second identity, a number out of 1..`NUMBER_MAX`.
+        """
+        if self.stamp is None and not isinstance(record, Stamped):
+            raise LocalProtocolError(f"a {type(record).__name__} on a volume without a stamp")
+        match record:
+            case AcceptedEntry(slot=slot, ballot=ballot, decided=decided):
+                if not 1 <= slot <= NUMBER_MAX or not 1 <= ballot <= NUMBER_MAX:
+                    raise LocalProtocolError(f"slot {slot} at ballot {ballot} is out of bounds")
+                if ballot > self.promised:
+                    self.promised = ballot
+                if decided > self.decided:
+                    self.decided = decided
+            case Promised(ballot=ballot):
+                if not 1 <= ballot <= NUMBER_MAX:
+                    raise LocalProtocolError(f"ballot {ballot} is out of bounds")
+                if ballot > self.promised:
+                    self.promised = ballot
+            case Counted(counter=counter):
+                if not 1 <= counter <= NUMBER_MAX:
+                    raise LocalProtocolError(f"counter {counter} is out of bounds")
+                if counter > self.counter:
+                    self.counter = counter
+            case Stamped():
+                self._restamp(record)
+            case _:
+                assert_never(record)
+
+    def _restamp(self, stamp: Stamped) -> None:
+        """While founding, the cluster may still change; once open, the identity is final."""
+        old = self.stamp
+        if old is not None:
+            if stamp.node != old.node:
+                raise LocalProtocolError(f"the volume of {old.node} stamped for {stamp.node}")
+            if old.phase == OPEN and stamp != old:
+                raise LocalProtocolError(
+                    f"the open volume of cluster {old.cluster} stamped again as {stamp.phase} "
+                    f"of cluster {stamp.cluster}"
+                )
+        self.stamp = stamp
+
+    def recovered(self, *, repaired: str | None = None) -> Recovered:
+        """Return what an undamaged volume knew; `repaired` is passed on."""
+        return Recovered(
+            stamp=self.stamp,
+            promised=self.promised,
+            counter=self.counter,
+            decided=self.decided,
+            repaired=repaired,
+        )
+
+    def copy(self) -> Summary:
+        """Return an independent copy."""
+        other = Summary()
+        other.stamp, other.promised = self.stamp, self.promised
+        other.counter, other.decided = self.counter, self.decided
+        return other

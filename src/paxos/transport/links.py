@@ -1,0 +1,406 @@
+"""Links to the other nodes: who dials whom, reconnecting, bounded queues.
+
+One full-duplex connection per pair of nodes that talk. Between two roles always the same one
+dials, so no two connections race for one pair. A frame for a node without a link is dropped: the
+roles send again in time, and nothing stale is ever delivered late by a queue. A link that holds
+more than `link_bytes_max` for a slow node is closed.
+
+A dead host (no FIN, as after a cut cable or a disconnected container) is found by the kernel:
+TCP_USER_TIMEOUT and keep-alives, so that no process has to wake up for pings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from paxos.core.errors import ConfigurationError, RemoteProtocolError
+from paxos.core.quorum import Membership
+from paxos.core.types import NodeId, Role, number_of, role_of
+
+from .framing import FrameReader, frame
+from .handshake import (
+    HANDSHAKE_FRAME_BYTES_MAX,
+    Handshake,
+    HandshakeMessage,
+    HandshakeRefused,
+    Peer,
+)
+
+HANDSHAKE_SECONDS = 3.0
+REDIAL_SECONDS_MIN = 0.05
+REDIAL_SECONDS_MAX = 0.5
+UNPROVEN_CONNECTIONS_MAX = 256
+DEAD_PEER_MS = 3000
+WRITE_HIGH_WATER_BYTES = 4 * 1024 * 1024
+
+_DIALS: dict[Role, tuple[Role, ...]] = {
+    Role.CLIENT: (Role.PROPOSER, Role.LEARNER, Role.DISCOVERY),
+    Role.PROPOSER: (Role.ACCEPTOR, Role.LEARNER, Role.PROPOSER, Role.DISCOVERY),
+    Role.LEARNER: (Role.ACCEPTOR, Role.DISCOVERY),
+    Role.ACCEPTOR: (Role.ACCEPTOR, Role.DISCOVERY),
+    Role.DISCOVERY: (),
+}
+
+
+def dialed_by(node: NodeId, membership: Membership) -> tuple[NodeId, ...]:
+    """Return the nodes that a node dials; within one role the lower number dials the higher."""
+    role = role_of(node)
+    return tuple(
+        other
+        for other in membership.nodes
+        if role_of(other) in _DIALS[role]
+        and (role_of(other) is not role or number_of(other) > number_of(node))
+    )
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="identity"):
+    """A node has become a member of a cluster after the link was made."""
+
+    cluster: str
+
+
+class LinkEvents(Protocol):
+    """Whom the links tell."""
+
+    def on_connected(self, peer: Peer) -> None:
+        """A link stands, or its peer has become a member of a cluster."""
+        ...
+
+    def on_disconnected(self, node: NodeId) -> None:
+        """A link has closed."""
+        ...
+
+    def on_message(self, sender: NodeId, message: Any) -> None:
+        """A message has arrived."""
+        ...
+
+    def on_refused(self, who: str, reason: str) -> None:
+        """A connection was closed because of what the other side did or is."""
+        ...
+
+
+class Link(asyncio.Protocol):
+    """One connection, from its first byte to its last."""
+
+    def __init__(self, links: Links, wanted: NodeId | None) -> None:
+        self._links = links
+        self._wanted = wanted
+        self._reader = FrameReader(HANDSHAKE_FRAME_BYTES_MAX)
+        self._handshake: Handshake | None = None
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._out: list[bytes] = []
+        self.peer: Peer | None = None
+        self.since = links.loop.time()
+        self.closed: asyncio.Future[None] = links.loop.create_future()
+
+    # asyncio calls these ------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake."""
+        self._transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        _set_options(transport.get_extra_info("socket"))
+        if self._wanted is None and not self._links.admit(self):
+            self._close_with("too many connections are waiting to prove themselves")
+            return
+        self._handshake = self._links.handshake(self._wanted)
+        self._deadline = self._links.loop.call_later(
+            HANDSHAKE_SECONDS, self._close_with, "the handshake took too long"
+        )
+        if hello := self._handshake.begin():
+            self._say(hello)
+
+    def data_received(self, data: bytes) -> None:
+        """Cut into frames, decode, hand over. Anything wrong closes this one connection."""
+        try:
+            bodies = self._reader.feed(data)
+            for body in bodies:
+                if self._handshake is not None:
+                    self._shake(self._handshake, body)
+                elif self.peer is not None:
+                    self._links.receive(self, self.peer, body)
+                if self._transport is None or self._transport.is_closing():
+                    return
+        except HandshakeRefused as refused:
+            if refused.reply is not None:
+                self._say(refused.reply)
+            self._close_with(str(refused))
+        except RemoteProtocolError as error:
+            self._close_with(str(error))
+        except msgspec.DecodeError as error:
+            self._close_with(f"a frame that is no message: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever cares."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._out.clear()
+        self._links.forget(self)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    # ------------------------------------------------------------------------
+
+    def _shake(self, handshake: Handshake, body: bytes) -> None:
+        answer, peer = handshake.receive(body)
+        if answer is not None:
+            self._say(answer)
+        if peer is None:
+            return
+        self._handshake = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._reader.frame_bytes_max = self._links.message_bytes_max
+        self.peer = peer
+        self._links.established(self, peer)
+
+    def _say(self, message: HandshakeMessage) -> None:
+        if self._transport is not None:
+            self._transport.write(frame(msgspec.msgpack.encode(message)))
+
+    def who(self) -> str:
+        """Name the other side as well as it is known."""
+        if self.peer is not None:
+            return self.peer.node
+        if self._wanted is not None:
+            return self._wanted
+        address = self._transport.get_extra_info("peername") if self._transport else None
+        return f"{address[0]}:{address[1]}" if address else "somebody"
+
+    def _close_with(self, reason: str) -> None:
+        self._links.events.on_refused(self.who(), reason)
+        self.close()
+
+    def close(self) -> None:
+        """Close after what was written has been sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def send(self, framed: bytes) -> bool:
+        """Queue a frame for the end of this turn; tell whether it is the turn's first."""
+        self._out.append(framed)
+        return len(self._out) == 1
+
+    def flush(self) -> None:
+        """Write what this turn has queued, in one call."""
+        if self._transport is None or not self._out:
+            return
+        out, self._out = self._out, []
+        if self._transport.is_closing():
+            return
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._transport.get_write_buffer_size() > self._links.link_bytes_max:
+            self._links.events.on_refused(self.who(), "it does not read what it is sent")
+            self.abort()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What the other side has not taken yet."""
+        return self._transport.get_write_buffer_size() if self._transport else 0
+
+
+class Links:
+    """All links of one node."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        membership: Membership,
+        message_type: Any,
+        events: LinkEvents,
+        secret: bytes,
+        incarnation: int,
+        cluster: Callable[[], str],
+        nonce: Callable[[], bytes],
+        addresses: Callable[[NodeId], Iterable[tuple[str, int]]],
+        message_bytes_max: int,
+        link_bytes_max: int,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.events = events
+        self.message_bytes_max = message_bytes_max
+        self.link_bytes_max = link_bytes_max
+        self.dropped = 0
+        self._node = node
+        self._membership = membership
+        self._secret = secret
+        self._incarnation = incarnation
+        self._cluster = cluster
+        self._nonce = nonce
+        self._addresses = addresses
+        self._known = frozenset(membership.nodes)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
+            message_type | Identity
+        )
+        self._links: dict[NodeId, Link] = {}
+        self._unproven: set[Link] = set()
+        self._dirty: list[Link] = []
+        self._server: asyncio.Server | None = None
+        self._dialers: list[asyncio.Task[None]] = []
+
+    async def start(self, bind: str, port: int) -> None:
+        """Listen, and begin to dial. Raises ConfigurationError when the port cannot be had."""
+        try:
+            self._server = await self.loop.create_server(
+                lambda: Link(self, None), bind, port, backlog=256
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"the node-to-node port {bind}:{port} of {self._node} cannot be used: "
+                f"{error.strerror or error}"
+            ) from error
+        for node in dialed_by(self._node, self._membership):
+            self._dialers.append(self.loop.create_task(self._dial_forever(node)))
+
+    async def stop(self) -> None:
+        """Stop listening and dialing, close every link."""
+        for dialer in self._dialers:
+            dialer.cancel()
+        if self._server is not None:
+            self._server.close()
+        for link in (*self._links.values(), *self._unproven):
+            link.close()
+
+    async def _dial_forever(self, node: NodeId) -> None:
+        """Keep one link to a node; wait longer after each failure, up to half a second."""
+        delay = REDIAL_SECONDS_MIN
+        while True:
+            for host, port in self._addresses(node):
+                link = await self._dial(node, host, port)
+                if link is None:
+                    continue
+                await asyncio.shield(link.closed)
+                if link.peer is not None:
+                    delay = REDIAL_SECONDS_MIN
+                    break
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, REDIAL_SECONDS_MAX)
+
+    async def _dial(self, node: NodeId, host: str, port: int) -> Link | None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                _, link = await self.loop.create_connection(lambda: Link(self, node), host, port)
+        except (OSError, TimeoutError):
+            return None
+        return link
+
+    # links call these ---------------------------------------------------------
+
+    def admit(self, link: Link) -> bool:
+        """Take an unproven connection in, unless there are too many of them."""
+        if len(self._unproven) >= UNPROVEN_CONNECTIONS_MAX:
+            return False
+        self._unproven.add(link)
+        return True
+
+    def handshake(self, wanted: NodeId | None) -> Handshake:
+        """Return a fresh handshake for a connection."""
+        return Handshake(
+            node=self._node,
+            cluster=self._cluster(),
+            incarnation=self._incarnation,
+            secret=self._secret,
+            nonce=self._nonce(),
+            known=self._known,
+            wanted=wanted,
+        )
+
+    def established(self, link: Link, peer: Peer) -> None:
+        """A connection has proven itself: it replaces an older one of the same node."""
+        self._unproven.discard(link)
+        older = self._links.get(peer.node)
+        if older is not None:
+            self._links.pop(peer.node)
+            older.abort()
+            self.events.on_disconnected(peer.node)
+        self._links[peer.node] = link
+        if self._cluster():
+            # The handshake may have begun before this node had a cluster to show.
+            self._write(link, Identity(cluster=self._cluster()))
+        self.events.on_connected(peer)
+
+    def receive(self, link: Link, peer: Peer, body: bytes) -> None:
+        """Decode one frame and hand it over. Raises msgspec.DecodeError."""
+        message = self._decoder.decode(body)
+        if type(message) is not Identity:
+            self.events.on_message(peer.node, message)
+            return
+        ours = self._cluster()
+        if ours and message.cluster != ours:
+            raise RemoteProtocolError(f"{peer.node} belongs to cluster {message.cluster[:40]}")
+        if message.cluster and message.cluster != peer.cluster:
+            link.peer = Peer(node=peer.node, cluster=message.cluster, incarnation=peer.incarnation)
+            self.events.on_connected(link.peer)
+
+    def forget(self, link: Link) -> None:
+        """A connection is gone."""
+        self._unproven.discard(link)
+        if link.peer is not None and self._links.get(link.peer.node) is link:
+            del self._links[link.peer.node]
+            self.events.on_disconnected(link.peer.node)
+
+    # the runtime calls these --------------------------------------------------
+
+    def send(self, to: tuple[NodeId, ...], message: Any) -> None:
+        """Queue a message, encoded once, for each node that has a link; drop it for the others."""
+        links = self._links
+        framed: bytes | None = None
+        for node in to:
+            link = links.get(node)
+            if link is None:
+                self.dropped += 1
+                continue
+            if framed is None:
+                framed = frame(self._encoder.encode(message))
+            if link.send(framed):
+                self._dirty.append(link)
+
+    def flush(self) -> None:
+        """Write what this turn has queued, one write per link."""
+        dirty, self._dirty = self._dirty, []
+        for link in dirty:
+            link.flush()
+
+    def tell_identity(self) -> None:
+        """Tell every peer that this node now belongs to a cluster."""
+        for link in self._links.values():
+            self._write(link, Identity(cluster=self._cluster()))
+        self.flush()
+
+    def _write(self, link: Link, message: Any) -> None:
+        if link.send(frame(self._encoder.encode(message))):
+            self._dirty.append(link)
+
+    @property
+    def connected(self) -> dict[NodeId, Link]:
+        """The links that stand, by node."""
+        return self._links
+
+
+def _set_options(sock: socket.socket | None) -> None:
+    """No Nagle delay; let the kernel notice dead peers."""
+    if sock is None:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", 1),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", DEAD_PEER_MS),
+    ):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -1,0 +1,258 @@
+"""A node's state as HTML: the upper half of its page.
+
+Reads the dictionary that `/state` shows and nothing else. What a role's status has and this
+file does not know is shown all the same, under its own name, so a new figure needs no change
+here. Everything that comes from the state is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import msgspec
+
+from . import format as shown
+
+Tone = str
+"""How a value is coloured: `good`, `warn`, `bad`, or empty."""
+
+TONES: dict[str, Tone] = {
+    "leading": "good",
+    "follower": "",
+    "canvassing": "warn",
+    "preparing": "warn",
+    "open": "good",
+    "formatted": "warn",
+    "blank": "warn",
+    "barred": "bad",
+}
+
+
+class Tile(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure: a label, the value, a caption below it, and a tone."""
+
+    label: str
+    value: str
+    caption: str = ""
+    tone: Tone = ""
+
+
+Shape = Callable[[Any], str]
+
+LABELS: dict[str, tuple[str, Shape]] = {
+    "abstaining": ("Abstaining", shown.plain),
+    "accepts": ("Accepts", shown.count),
+    "applied": ("Applied slot", shown.count),
+    "connections": ("Connections", shown.count),
+    "decided": ("Decided slot", shown.count),
+    "door": ("Door", str),
+    "elections": ("Elections", shown.count),
+    "errors": ("Errors", shown.count),
+    "highest_seen": ("Highest slot seen", shown.count),
+    "highest_slot": ("Highest slot", shown.count),
+    "inflight": ("In flight", shown.count),
+    "keys": ("Keys", shown.count),
+    "leader": ("Leader", shown.plain),
+    "learner": ("Learner", shown.plain),
+    "missing": ("Missing slots", shown.plain),
+    "nacks": ("Nacks", shown.count),
+    "next_slot": ("Next slot", shown.count),
+    "proposals": ("Proposals", shown.count),
+    "queued": ("Queued", shown.count),
+    "reads": ("Reads", shown.count),
+    "revision": ("Revision", shown.count),
+    "session": ("Session", shown.count),
+    "sessions": ("Sessions", shown.count),
+    "values": ("Values", shown.count),
+    "voting": ("Voting", shown.plain),
+    "writes": ("Writes", shown.count),
+}
+"""How the single figures of the roles' status are named and shown."""
+
+BALLOTS = {
+    "ballot": "Ballot",
+    "leader_ballot": "Leader's ballot",
+    "promised": "Promised ballot",
+}
+
+HIDDEN = {"reason", "now_ms", "nodes", "voting", "abstaining"}
+"""Parts of a status that are shown elsewhere, or of no use to a person."""
+
+
+def state_html(state: dict[str, Any], neighbours: Sequence[tuple[str, int]], host: str) -> str:
+    """Return the upper half of the page: what the node is, its figures, its tables."""
+    status = state.get("status") or {}
+    if not isinstance(status, dict):
+        status = {"status": status}
+    parts = [_banner(state, status), _tiles(tiles(state, status))]
+    if state.get("role") == "discovery":
+        parts.append(_book(status, neighbours, host))
+    voting, abstaining = status.get("voting"), status.get("abstaining")
+    if state.get("role") == "proposer" and (voting or abstaining):
+        parts.append(_votes(voting or [], abstaining or {}))
+    links = state.get("links")
+    if links:
+        parts.append(_links(links))
+    return "\n".join(part for part in parts if part)
+
+
+def tiles(state: dict[str, Any], status: dict[str, Any]) -> list[Tile]:
+    """Return a node's figures in the order in which its role lists them."""
+    found: list[Tile] = []
+    for name, value in status.items():
+        tile = _tile(name, value, status)
+        if tile is not None:
+            found.append(tile)
+    found.append(Tile(label="Memory", value=shown.size(state.get("memory_bytes"))))
+    found.append(
+        Tile(
+            label="Up",
+            value=shown.duration(state.get("uptime_s")),
+            caption=f"pid {state.get('pid', shown.NOTHING)}",
+        )
+    )
+    return found
+
+
+def _tile(name: str, value: Any, status: dict[str, Any]) -> Tile | None:
+    if name in HIDDEN:
+        return None
+    if name == "phase":
+        tone = TONES.get(str(value), "")
+        return Tile(label="Phase", value=shown.plain(value), tone=tone)
+    if name in BALLOTS:
+        number = str(value) if value else shown.NOTHING
+        return Tile(label=BALLOTS[name], value=number, caption=shown.ballot_owner(value))
+    if name == "quorum" and isinstance(value, dict):
+        return _quorum(value)
+    if name in ("write_ms", "read_ms") and isinstance(value, dict):
+        return Tile(
+            label="Write latency" if name == "write_ms" else "Read latency",
+            value=shown.milliseconds(value.get("p50")),
+            caption=f"p50; p99 {shown.milliseconds(value.get('p99'))}",
+        )
+    label, shape = LABELS.get(name, (name.replace("_", " ").capitalize(), shown.plain))
+    tone = "warn" if name in ("errors", "missing") and value else ""
+    if name == "leader" and not value:
+        tone = "bad"
+    return Tile(label=label, value=shape(value), tone=tone)
+
+
+def _quorum(quorum: dict[str, Any]) -> Tile:
+    voting = quorum.get("voting") or []
+    needed = quorum.get("needed")
+    answering = len(voting) if isinstance(voting, list) else voting
+    enough = isinstance(needed, int) and isinstance(answering, int) and answering >= needed
+    abstaining = quorum.get("abstaining")
+    caption = f"{needed} needed of {quorum.get('of')}"
+    if abstaining:
+        caption += f"; abstaining: {shown.plain(abstaining)}"
+    return Tile(
+        label="Acceptors voting",
+        value=str(answering),
+        caption=caption,
+        tone="good" if enough else "bad",
+    )
+
+
+def health_tone(state: dict[str, Any]) -> tuple[str, Tone]:
+    """Return a node's condition in a word or two, and its tone."""
+    if not state.get("healthy", True):
+        return "unhealthy", "bad"
+    if not state.get("ready", True):
+        return "not ready", "warn"
+    return "ready", "good"
+
+
+def _banner(state: dict[str, Any], status: dict[str, Any]) -> str:
+    word, tone = health_tone(state)
+    reason = state.get("reason") or status.get("reason") or ""
+    cluster = shown.plain(state.get("cluster"))
+    facts = [
+        f'<span class="chip {tone}">{escape(word)}</span>',
+        f"<span>cluster <b>{escape(cluster)}</b></span>",
+        f"<span>version <b>{escape(shown.plain(state.get('version')))}</b></span>",
+        f"<span>incarnation <b>{escape(str(state.get('incarnation', shown.NOTHING)))}</b></span>",
+    ]
+    why = f'<p class="reason {tone}">{escape(str(reason))}</p>' if reason else ""
+    return f'<div class="facts">{"".join(facts)}</div>{why}'
+
+
+def _tiles(found: Sequence[Tile]) -> str:
+    cells = "".join(
+        f'<div class="tile {tile.tone}"><dt>{escape(tile.label)}</dt>'
+        f"<dd>{escape(tile.value)}</dd>"
+        f"<dd class=caption>{escape(tile.caption)}</dd></div>"
+        for tile in found
+    )
+    return f'<dl class="tiles">{cells}</dl>'
+
+
+def _votes(voting: Sequence[str], abstaining: dict[str, str]) -> str:
+    chips = [f'<li class="chip good">{escape(str(node))}</li>' for node in voting]
+    chips += [
+        f'<li class="chip warn">{escape(str(node))}: {escape(str(reason))}</li>'
+        for node, reason in abstaining.items()
+    ]
+    return f'<h2>Acceptors that answer</h2><ul class="chips">{"".join(chips)}</ul>'
+
+
+def _links(links: Sequence[dict[str, Any]]) -> str:
+    chips = []
+    for link in links:
+        up = bool(link.get("connected"))
+        since = shown.duration(link.get("since_s"))
+        peer = escape(str(link.get("peer", "")))
+        chips.append(
+            f'<li class="chip {"good" if up else "bad"}" data-peer="{peer}" data-up="{int(up)}">'
+            f"{peer} <small>{'' if up else 'down '}{escape(since)}</small></li>"
+        )
+    return f'<h2>Links</h2><ul class="chips">{"".join(chips)}</ul>'
+
+
+def _book(status: dict[str, Any], neighbours: Sequence[tuple[str, int]], host: str) -> str:
+    """Return discovery's table: every configured node, registered or not, and strangers."""
+    entries = {str(entry.get("node")): entry for entry in status.get("nodes") or []}
+    ports = dict(neighbours)
+    order = [node for node, _ in neighbours]
+    order += [node for node in entries if node not in ports]
+    leader = status.get("leader")
+    rows = []
+    for node in order:
+        entry = entries.get(node)
+        name = escape(node)
+        if node in ports:
+            name = f'<a href="{escape(page_address(host, ports[node]))}">{name}</a>'
+        if node == leader:
+            name += ' <span class="chip good">leader</span>'
+        if entry is None:
+            missing = "" if node == "discovery" else "bad"
+            text = "this page" if node == "discovery" else "not registered"
+            rows.append(
+                f'<tr class="{missing}"><th>{name}</th>'
+                f'<td colspan="4" data-label="State">{text}</td></tr>'
+            )
+            continue
+        address = f"{entry.get('host', '')}:{entry.get('peer_port', '')}"
+        cells = (
+            ("Address", address),
+            ("Renewed", f"{shown.duration(entry.get('age_s'))} ago"),
+            ("Leader's ballot", str(entry.get("leader_ballot") or shown.NOTHING)),
+            ("State", shown.plain(entry.get("summary"))),
+        )
+        columns = "".join(
+            f'<td data-label="{escape(label)}">{escape(value)}</td>' for label, value in cells
+        )
+        rows.append(f"<tr><th>{name}</th>{columns}</tr>")
+    return (
+        "<h2>Nodes</h2><table><thead><tr><th>Node</th><th>Address</th><th>Renewed</th>"
+        "<th>Leader's ballot</th><th>State</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def page_address(host: str, port: int) -> str:
+    """Return the address of a node's page, on the host that the browser already talks to."""
+    return f"http://{host}:{port}/view-logs"
