@@ -53,10 +53,12 @@ start_swarm() {
 }
 
 start() {
-    local mode=$1
+    local mode=$1 last
     scripts/setup_venv.sh
-    if [[ $mode == auto && $(.venv/bin/paxos mode) == local ]]; then
-        say "the cluster of local processes was started last; ./run.sh stop, then ./run.sh --swarm changes that"
+    # Ends here, with every mistake told, when the configuration is wrong.
+    last=$(.venv/bin/paxos mode)
+    if [[ $mode == auto && $last == local ]]; then
+        say "local processes were started last and not stopped: starting those that are missing"
         mode=local
     fi
     case $mode in
@@ -74,7 +76,12 @@ start() {
         auto)
             if ! engine_answers; then
                 say "no Docker engine answers here: starting local processes"
-            elif ! start_swarm; then
+                start_local
+            fi
+            if [[ -e ${PAXOS_DATA:-data}/acceptor-1 ]]; then
+                say "note: what local processes kept in ${PAXOS_DATA:-data} is not in the Swarm; ./run.sh --local shows it"
+            fi
+            if ! start_swarm; then
                 say "the image cannot be built here: starting local processes"
             fi
             start_local
@@ -82,29 +89,33 @@ start() {
     esac
 }
 
+last_mode() {
+    if [[ -x .venv/bin/paxos ]]; then .venv/bin/paxos mode; else echo none; fi
+}
+
+# Only what this folder started: another checkout's stack has the same name.
 stop() {
-    local mode=none
-    if [[ -x .venv/bin/paxos ]]; then
-        mode=$(.venv/bin/paxos mode)
-    fi
-    if [[ $mode == swarm ]] || stack_stands; then
-        scripts/swarm.sh down
-        if [[ $mode == swarm ]]; then
-            .venv/bin/paxos mode --set-none >/dev/null
-        fi
-    elif [[ $mode == none ]]; then
-        say "nothing was running"
-    fi
-    if [[ $mode == local ]]; then
-        .venv/bin/paxos stop
-    fi
+    local last
+    last=$(last_mode)
+    case $last in
+        local) .venv/bin/paxos stop ;;
+        swarm)
+            scripts/swarm.sh down
+            .venv/bin/paxos mode --set-stopped >/dev/null
+            say "stopped; the data stays"
+            ;;
+        *)
+            say "nothing was running"
+            if stack_stands; then
+                say "note: a stack named paxos stands that was not started from here; docker stack rm paxos stops it"
+            fi
+            ;;
+    esac
 }
 
 reset() {
-    local answer mode=none
-    if [[ -x .venv/bin/paxos ]]; then
-        mode=$(.venv/bin/paxos mode)
-    fi
+    local answer last
+    last=$(last_mode)
     if [[ ${1:-} != --yes ]]; then
         read -r -p "Delete everything that the cluster keeps? [y/N] " answer || answer=n
         if [[ $answer != [yY] && $answer != [yY][eE][sS] ]]; then
@@ -112,7 +123,7 @@ reset() {
             exit 1
         fi
     fi
-    if [[ $mode == swarm ]] || stack_stands; then
+    if [[ $last == swarm* ]]; then
         scripts/swarm.sh reset --yes
     fi
     if [[ -x .venv/bin/paxos ]]; then

@@ -20,7 +20,9 @@ def main() -> int:
     port = int(os.environ.get("HEALTH_PORT", "8000"))
     try:
         with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            connection.sendall(
+                b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
             head = b""
             while b"\r\n" not in head and len(head) < HEAD_BYTES_MAX:
                 piece = connection.recv(HEAD_BYTES_MAX)

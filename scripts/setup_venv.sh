@@ -81,7 +81,9 @@ show_progress() {
                 count=$((count + 1))
                 line=${line#* }
                 line=${line%% *}
-                printf 'set-up: %2d/%d %s\n' "$count" "$total" "${line##*/}" >&2
+                line=${line##*/}
+                line=${line%%-cp[0-9]*}
+                printf 'set-up: %2d/%d %s\n' "$count" "$total" "${line%%-py[0-9]*}" >&2
                 ;;
             "Installing collected"*) say "installing" ;;
         esac

@@ -11,6 +11,7 @@
 # PAXOS_BASE_IMAGE            base of the image, for machines that cannot pull the usual one
 # PAXOS_IMAGE                 a finished image, used as it is: nothing is built
 # PAXOS_SWARM_ADVERTISE_ADDR  this machine's address for a new Swarm, 127.0.0.1 unless told
+# PAXOS_CONFIG                the configuration file for the nodes, ./paxos.toml unless told
 # PAXOS_SWARM_WAIT_SECONDS    how long one wait may take, 180 unless told
 #
 # Exit status: 0 done, 1 failed, 2 wrong usage, 4 a Swarm cannot be had here (no engine, no image):
@@ -19,8 +20,10 @@ set -euo pipefail
 
 STACK=paxos
 SECRET=paxos_cluster_secret
+CONFIGURATION=paxos_configuration
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 STACK_FILE=$ROOT/deploy/stack.yml
+cd "$ROOT"
 WAIT_SECONDS=${PAXOS_SWARM_WAIT_SECONDS:-180}
 EXIT_FAILED=1
 EXIT_USAGE=2
@@ -135,7 +138,8 @@ build_image() {
     done
     log=$(mktemp)
     say "building the image${base:+ on $base}; the first time takes a minute or two"
-    if ! docker build --file "$ROOT/deploy/Dockerfile" --tag "$STACK:latest" \
+    # An attestation holds the time of the build, and would make every build another image.
+    if ! BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build --file "$ROOT/deploy/Dockerfile" --tag "$STACK:latest" \
         ${arguments[@]+"${arguments[@]}"} "$ROOT" 2>&1 | tee "$log" | build_progress; then
         tail -n 15 "$log" | sed 's/^/swarm:   /' >&2
         rm -f "$log"
@@ -150,9 +154,13 @@ build_image() {
     say "image $IMAGE"
 }
 
-# Images of earlier deployments. One that a container still refers to is refused, and stays.
-forget_old_images() {
-    local tag
+# Images and configurations of earlier deployments. One that is still referred to is refused, and
+# stays.
+forget_old() {
+    local tag name
+    for name in $(docker secret ls --filter name=paxos_configuration- --format '{{.Name}}'); do
+        [[ $name == "$CONFIGURATION" ]] || docker secret rm "$name" >/dev/null 2>&1 || true
+    done
     [[ -z ${PAXOS_IMAGE:-} ]] || return 0
     for tag in $(docker image ls --format '{{.Tag}}' "$STACK"); do
         if [[ $tag =~ ^[0-9a-f]{12}$ && $STACK:$tag != "$IMAGE" ]]; then
@@ -200,6 +208,51 @@ make_secret() {
         docker secret create "$SECRET" - >/dev/null
 }
 
+# The stack file says how many nodes there are and which ports they have; a configuration that says
+# otherwise would make nodes and clients look for one another in vain.
+check_configuration() {
+    local said name expected actual wrong=0
+    [[ -x .venv/bin/paxos ]] || return 0
+    said=$(.venv/bin/paxos config --json 2>/dev/null) || die "$EXIT_FAILED" "the configuration is wrong: .venv/bin/paxos config tells where"
+    while read -r name expected; do
+        actual=$(python3 -c 'import json, sys; one = json.load(sys.stdin)
+for part in sys.argv[1].split("."): one = one[part]
+print(one)' "$name" <<<"$said")
+        if [[ $actual != "$expected" ]]; then
+            say "$name is $actual in the configuration and $expected in deploy/stack.yml"
+            wrong=1
+        fi
+    done <<WANTED
+cluster.proposers $(services | grep -c '^proposer-')
+cluster.acceptors $(services | grep -c '^acceptor-')
+cluster.learners $(services | grep -c '^learner-')
+cluster.clients $(services | grep -c '^client-')
+network.pages_port $(page_port discovery)
+network.peers_port 17000
+network.doors_port $(published_ports | sort -n | sed -n 1p)
+network.port_offset 0
+doors.resp True
+WANTED
+    [[ $wrong == 0 ]] || die "$EXIT_FAILED" "make them the same, or run local processes: ./run.sh --local"
+    for name in $(compgen -e | grep -E '^PAXOS_(SECURITY|TIMEOUTS|LIMITS|DOORS|LOG)_' || true); do
+        say "note: $name is for this machine only; what the stack's nodes should know goes into paxos.toml"
+    done
+}
+
+# Sets CONFIGURATION. A secret cannot be changed, so its name holds a sum of its content, and another
+# content makes another service definition: the nodes are replaced, one at a time.
+make_configuration() {
+    local file=${PAXOS_CONFIG:-paxos.toml} content="# no paxos.toml: the defaults" sum
+    if [[ -f $file ]]; then
+        content=$(cat "$file")
+        say "the nodes' configuration is $file"
+    fi
+    sum=$(printf '%s\n' "$content" | cksum | tr ' ' '-')
+    CONFIGURATION=paxos_configuration-$sum
+    docker secret inspect "$CONFIGURATION" >/dev/null 2>&1 ||
+        printf '%s\n' "$content" | docker secret create "$CONFIGURATION" - >/dev/null
+}
+
 # A service with a volume is pinned to the machine that is labelled for it. Services without a label
 # are dealt out over the machines in turn, so that acceptors land on different ones.
 label_machines() {
@@ -223,7 +276,7 @@ stack_deploy() {
     if docker stack deploy --help 2>/dev/null | grep -q -- --detach; then
         detach=(--detach=true)
     fi
-    PAXOS_IMAGE=$IMAGE docker stack deploy --resolve-image never ${detach[@]+"${detach[@]}"} "$@" --compose-file - "$STACK" |
+    PAXOS_IMAGE=$IMAGE PAXOS_CONFIGURATION_SECRET=$CONFIGURATION docker stack deploy --resolve-image never ${detach[@]+"${detach[@]}"} "$@" --compose-file - "$STACK" |
         sed 's/^/swarm:   /' >&2
 }
 
@@ -333,6 +386,7 @@ wait_until_gone() {
 up() {
     require_manager init
     say "Docker engine $(engine_version), Swarm manager"
+    check_configuration
     if [[ -z $(deployed_services) ]]; then
         if [[ -n $(leftovers) ]]; then
             say "a stack that was removed is still going down; waiting"
@@ -341,13 +395,15 @@ up() {
         check_ports
         build_image
         make_secret
+        make_configuration
         label_machines
         deploy_all || die "$EXIT_FAILED" "not every service came up; docker stack ps $STACK --no-trunc tells more"
-        forget_old_images
+        forget_old
         return 0
     fi
     build_image
     make_secret
+    make_configuration
     label_machines
     # With services down there is no quorum to keep, and waiting for it would keep a repair from
     # reaching the others.
@@ -358,7 +414,7 @@ up() {
         say "the stack is there and not whole; all services are brought up to date at once"
         deploy_all || die "$EXIT_FAILED" "not every service came up; docker stack ps $STACK --no-trunc tells more"
     fi
-    forget_old_images
+    forget_old
 }
 
 down() {

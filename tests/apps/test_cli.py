@@ -80,7 +80,9 @@ def test_wrong_usage_is_2(words: list[str]) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
-    for command in ("up", "stop", "start", "reset", "status", "config", "node", "health", "wait"):
+    commands = ("up", "stop", "start", "reset", "status", "config", "node", "health", "wait",
+                "monitor", "scenario")  # fmt: skip
+    for command in commands:
         assert f" {command} " in text
 
 
@@ -165,10 +167,11 @@ def test_reset_asks_and_no_is_no(
 
 
 def test_mode_is_remembered_for_run_sh(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, told in (([], "none"), (["--set-swarm"], "swarm"), ([], "swarm"),
-                        (["--set-none"], "none")):  # fmt: skip
+    told = []
+    for words in ([], ["--set-stopped"], ["--set-swarm"], [], ["--set-stopped"], []):
         assert cli.main(["mode", *words]) == 0
-        assert capsys.readouterr().out == f"{told}\n"
+        told.append(capsys.readouterr().out.strip())
+    assert told == ["none", "none", "swarm", "swarm", "swarm-stopped", "swarm-stopped"]
 
 
 def test_stop_leaves_a_swarm_to_run_sh(capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,6 +175,7 @@ slots = st.tuples(st.integers(-5, 20), st.lists(st.one_of(plain, plain, execs), 
 @given(st.lists(slots, max_size=15))
 def test_store_agrees_with_the_model(new_log, history):
     log, model = new_log(), Model()
+    model.pass_time(log.now_ms)
     for passed_ms, commands in history:
         log.now_ms += passed_ms
         model.pass_time(log.now_ms)

@@ -23,7 +23,7 @@ def test_read_from_and_limit(log):
     pairs = [[slot, b"%d" % number] for number, slot in enumerate(slots)]
     assert log.ask(f"READ FROM {slots[2]}") == pairs[2:]
     assert log.ask("READ LIMIT 2") == pairs[:2]
-    assert log.ask(f"read from {slots[1]} limit 2".replace("read", "READ")) == pairs[1:3]
+    assert log.ask(f"READ from {slots[1]} limit 2") == pairs[1:3]
     assert log.ask("READ LIMIT 0") == []
     assert log.ask("READ FROM -5 LIMIT 100") == pairs
     assert log.ask(f"READ FROM {slots[-1] + 1}") == []

@@ -25,7 +25,7 @@ TABLE_ROWS_MAX = 1000
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", ord("\\"): "\\\\"}
 
-RESPONSE_COLUMNS = ("slot", "revision", "sequence", "commands", "age_s")
+RESPONSE_COLUMNS = ("slot", "revision", "sequence", "commands", "age_ms")
 
 
 def show(request: Request, reply: Any, elapsed_ms: float) -> bool:
@@ -83,13 +83,12 @@ def _read_content(reply: Any) -> dict[str, Any]:
 
 
 def _responses_content(reply: Any) -> dict[str, Any]:
-    rows = []
-    for *counts, age in reply:
-        row: dict[str, Any] = {
-            name: int(count) for name, count in zip(RESPONSE_COLUMNS[:-1], counts, strict=True)
-        }
-        rows.append({**row, "age_s": float(age)})
-    return {"responses": rows}
+    return {
+        "responses": [
+            {name: int(cell) for name, cell in zip(RESPONSE_COLUMNS, row, strict=True)}
+            for row in reply
+        ]
+    }
 
 
 def _status_content(reply: Any) -> dict[str, Any]:
@@ -136,7 +135,7 @@ def _responses(rows: list[dict[str, Any]]) -> None:
         cells = [
             (
                 *(shown.count(row[name]) for name in RESPONSE_COLUMNS[:-1]),
-                f"{shown.duration(row['age_s'])} ago",
+                f"{shown.duration(row['age_ms'] / 1000)} ago",
             )
             for row in rows
         ]

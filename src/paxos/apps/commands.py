@@ -163,7 +163,7 @@ def stop(
         stopped, text = True, f"{node} is stopped; `paxos start {node}` starts it again"
     else:
         run = run_file.read(configuration.data_folder)
-        if run is not None and run.mode == "swarm":
+        if run is not None and run.mode == "swarm" and not run.stopped:
             raise DefiniteError("this cluster runs in a Swarm; ./run.sh stop stops it")
         stopped = local.stop(configuration, _progress)
         text = "stopped; the data stays" if stopped else "nothing was running"
@@ -247,6 +247,36 @@ def _summary(status: dict[str, Any]) -> str:
 
 
 @app.command()
+def monitor(
+    config: ConfigOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.")] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch every node of the cluster live: roles, leader, slots, rates, who is down."""
+    from .monitor import monitor as show
+
+    configuration = _load(config)
+    host = configuration.local_host()
+    nodes = [(str(node), host, configuration.page_port(node)) for node in configuration.nodes()]
+    raise typer.Exit(show(nodes, once=once, json_output=as_json, interval_s=interval))
+
+
+@app.command()
+def scenario(
+    config: ConfigOption = None,
+    mode: Annotated[
+        str | None, typer.Option(help="local or swarm; else as the cluster was started.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Demonstrate the running cluster: write, read, kill nodes of each role, check every step."""
+    from .scenario import run_scenario
+
+    raise typer.Exit(run_scenario(_load(config), mode=mode, json_output=as_json))
+
+
+@app.command()
 def config(
     config: ConfigOption = None,
     show_example: Annotated[
@@ -276,17 +306,19 @@ def config(
 def mode(
     config: ConfigOption = None,
     swarm: Annotated[bool, typer.Option("--set-swarm", help="Remember a Swarm.")] = False,
-    none: Annotated[bool, typer.Option("--set-none", help="Forget what ran.")] = False,
+    stopped: Annotated[bool, typer.Option("--set-stopped", help="It has been stopped.")] = False,
 ) -> None:
-    """Print how the cluster was started: local, swarm or none. For run.sh."""
+    """Print how the cluster was started: local, swarm, swarm-stopped or none. For run.sh."""
     configuration = _load(config)
     if swarm:
         local.make_data_folder(configuration)
         run_file.write(configuration.data_folder, run_file.Run(mode="swarm"))
-    elif none:
-        run_file.remove(configuration.data_folder)
     found = run_file.read(configuration.data_folder)
-    print(found.mode if found else "none")
+    if stopped and found is not None:
+        found.stopped = True
+        run_file.write(configuration.data_folder, found)
+    suffix = "-stopped" if found and found.stopped else ""
+    print(f"{found.mode}{suffix}" if found else "none")
 
 
 # ---------------------------------------------------------------- be a node

@@ -47,12 +47,14 @@ def show_once(sample: Sample) -> None:
 
 def frame(sample: Sample, hint: str = "") -> Group:
     """Return the whole view of one moment."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="dim")
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="dim", expand=True
+    )
     table.add_column("node", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("slot", justify="right", no_wrap=True)
     table.add_column("activity", ratio=1, overflow="fold")
-    table.add_column("memory", justify="right", no_wrap=True)
+    table.add_column("MiB", justify="right", no_wrap=True)
     table.add_column("up", justify="right", no_wrap=True)
     for one in sample.nodes:
         table.add_row(*_row(one))
@@ -109,36 +111,33 @@ def _row(one: NodeSample) -> Sequence[Text]:
         state,
         Text(slot),
         detail,
-        Text(shown.size(one.state.get("memory_bytes"))),
+        Text(_mebibytes(one.state.get("memory_bytes"))),
         Text(_short_duration(one.state.get("uptime_s"))),
     )
 
 
 def _proposer(one: NodeSample) -> tuple[str, str, str]:
     status = one.status
-    activity = f"ballot {status.get('ballot') or shown.NOTHING}"
     if status.get("phase") == "leading":
-        activity += f", {_rate(one, 'decided')} slots/s"
-        activity += f", {status.get('inflight', 0)} in flight, {status.get('queued', 0)} queued"
+        activity = f"ballot {status.get('ballot')} {_rate(one, 'decided')} slots/s"
+        activity += _if_any(status, "inflight", "open") + _if_any(status, "queued", "queued")
     else:
-        activity += f", follows {status.get('leader') or 'nobody'}"
+        activity = f"follows {status.get('leader') or 'nobody'}"
     return str(status.get("phase", "")), shown.count(status.get("decided")), activity
 
 
 def _acceptor(one: NodeSample) -> tuple[str, str, str]:
     status = one.status
-    activity = (
-        f"promised {status.get('promised') or shown.NOTHING}, {_rate(one, 'accepts')} accepts/s, "
-        f"{shown.count(status.get('nacks'))} nacks"
-    )
+    promised = status.get("promised") or shown.NOTHING
+    activity = f"promised {promised} {_rate(one, 'accepts')} accepts/s"
     return str(status.get("phase", "")), shown.count(status.get("highest_slot")), activity
 
 
 def _learner(one: NodeSample) -> tuple[str, str, str]:
     status = one.status
     behind = int(status.get("highest_seen") or 0) - int(status.get("applied") or 0)
-    activity = f"{_rate(one, 'applied')} slots/s, {_rate(one, 'reads')} reads/s, "
-    activity += f"{shown.count(status.get('keys'))} keys"
+    activity = f"{_rate(one, 'applied')} slots/s {_rate(one, 'reads')} reads/s "
+    activity += f"{shown.compact(int(status.get('keys') or 0))} keys"
     word = "running" if behind <= 0 else f"{shown.compact(behind)} behind"
     return word, shown.count(status.get("applied")), activity
 
@@ -147,19 +146,13 @@ def _client(one: NodeSample) -> tuple[str, str, str]:
     status = one.status
     lines = []
     for name, latency in (("writes", "write_ms"), ("reads", "read_ms")):
+        line = f"{_rate(one, name)} {name}/s"
         found = status.get(latency)
-        times = found if isinstance(found, dict) else {}
-        lines.append(
-            f"{_rate(one, name)} {name}/s, p50 {shown.milliseconds(times.get('p50'))}, "
-            f"p99 {shown.milliseconds(times.get('p99'))}"
-        )
-    extra = [
-        f"{shown.count(status[name])} {name}"
-        for name in ("connections", "queued", "errors")
-        if status.get(name)
-    ]
-    if extra:
-        lines.append(", ".join(extra))
+        if isinstance(found, dict) and status.get(name):
+            line += f" p50 {_milliseconds(found.get('p50'))} p99 {_milliseconds(found.get('p99'))}"
+            line += " ms"
+        lines.append(line)
+    lines[1] += _if_any(status, "queued", "queued") + _if_any(status, "errors", "errors")
     return f"door {status.get('door', '')}", "", "\n".join(lines)
 
 
@@ -179,6 +172,22 @@ ROLES: dict[str, Callable[[NodeSample], tuple[str, str, str]]] = {
     "client": _client,
     "discovery": _discovery,
 }
+
+
+def _if_any(status: dict[str, Any], name: str, word: str) -> str:
+    """Return a figure with its name, when it is not zero."""
+    value = status.get(name)
+    return f" {shown.compact(value)} {word}" if isinstance(value, int) and value else ""
+
+
+def _milliseconds(value: Any) -> str:
+    if not isinstance(value, int | float):
+        return shown.NOTHING
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def _mebibytes(value: Any) -> str:
+    return f"{value / 2**20:.0f}" if isinstance(value, int | float) else shown.NOTHING
 
 
 def _rate(one: NodeSample, name: str) -> str:

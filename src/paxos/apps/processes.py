@@ -105,11 +105,16 @@ def send(one: Process, number: signal.Signals) -> bool:
 
 
 def wait_until_gone(processes: Iterable[Process], timeout_s: float) -> list[Process]:
-    """Wait until processes have ended. Returns those that have not after `timeout_s`."""
-    rest = [one for one in processes if one.lives]
+    """Wait until processes have ended. Returns those that have not after `timeout_s`.
+
+    Ended means that the last thread has: a process whose first thread is over counts as dead
+    elsewhere here, but may have its ports for a moment yet.
+    """
     poll = select.poll()
     watched: dict[int, Process] = {}
-    for one in rest:
+    for one in processes:
+        if _stat(one.pid)[1] != one.started:
+            continue
         try:
             descriptor = os.pidfd_open(one.pid)
         except ProcessLookupError:

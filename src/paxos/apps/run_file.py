@@ -44,6 +44,8 @@ class Run(msgspec.Struct, kw_only=True):
     """A cluster's start. `mode` is local or swarm; a Swarm's nodes are not listed here."""
 
     mode: str
+    stopped: bool = False
+    """A Swarm that was stopped: nothing runs, but its volumes hold what `reset` would delete."""
     started: str = ""
     """When, as a person reads it (ISO 8601, UTC)."""
     supervisor: int = 0

@@ -1,9 +1,10 @@
 """The local supervisor: one process that keeps the nodes of a cluster on this machine running.
 
-It forks each node from itself: what the nodes import is loaded once and its memory shared, which
-is what makes eleven of them ready in seconds on two cores (docs/adr has the figures). For that
-reason it has no thread and no event loop of its own, and does nothing but wait for nodes to end,
-start them again after a pause that grows, and keep their logs from growing past a bound.
+It forks each node from itself: what the nodes import is loaded once and its memory shared. On two
+cores, eleven nodes are ready after 1.0 s and use 122 MB together; as eleven programs of their own
+it was 2.4 s and 274 MB. For that reason it has no thread and no event loop of its own, and does
+nothing but wait for nodes to end, start them again after a pause that grows, and keep their logs
+from growing past a bound.
 
 It is not part of the store. Killed (`kill -9`), it leaves the nodes running, as an engine that
 is restarted leaves containers running; the next `paxos up` starts another one, which takes the

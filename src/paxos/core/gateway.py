@@ -67,6 +67,10 @@ Origin: TypeAlias = tuple[int, int]
 """(connection, how many of its commands)."""
 
 
+NEW_ATTEMPT_TRIES = 3
+"""A batch that was asked for so often without an answer is submitted as a new attempt."""
+
+
 class LatencyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds over the last few thousand answers."""
 
@@ -290,6 +294,9 @@ class Gateway:
 
     def _on_start(self, dice: float) -> list[Effect]:
         self._draw_nonce(dice)
+        # Reads are numbered from a random start, so that a learner's late answer to an earlier
+        # life of this gateway is never taken for an answer to a read of this one (rule 6).
+        self._read_number = self._nonce
         return [SetTimer(name="watch", after_ms=self._timeouts.retry_ms / 4)]
 
     def _draw_nonce(self, dice: float) -> None:
@@ -407,6 +414,7 @@ class Gateway:
         effects: list[Effect] = []
         for sequence, flight in self.flights.items():
             flight.asked_ms = now_ms
+            flight.tries = 1
             self._retries += 1
             effects.append(self._submit(leader, sequence, flight))
         return effects
@@ -646,9 +654,13 @@ class Gateway:
             self._retries += 1
         effects.extend(self._switch_learner(self._next_learner(), now_ms))
         if head is not None and head in overdue and self._leader is not None:
-            # The same attempt: a leader that has them already ignores them.
             leader = self._leader
-            effects.extend(self._submit(leader, n, f) for n, f in self.flights.items())
+            if head.tries % NEW_ATTEMPT_TRIES == 0:
+                # Part of this attempt was lost on its way; only a new one begins at its head.
+                effects.extend(self._submit_all_again(leader, now_ms))
+            else:
+                # The same attempt: a leader that has them already ignores them.
+                effects.extend(self._submit(leader, n, f) for n, f in self.flights.items())
         if reading is not None and reading in overdue and self._learner is not None:
             number = next(iter(self._read_flights))
             if reading.learner == self._learner and reading.replies is None:

@@ -40,6 +40,7 @@ from .messages import (
     AskHighest,
     AskValues,
     AskVotes,
+    Heartbeat,
     Highest,
     LearnerMessage,
     Outcome,
@@ -210,6 +211,9 @@ class Learner:
             case Unsubscribe():
                 self._subscribers.pop(sender, None)
                 return []
+            case Heartbeat(decided=decided):
+                self._highest_seen = max(self._highest_seen, decided)
+                return self._watch_gap()
             case Votes():
                 return self._on_votes(sender, message, now_ms)
             case Values():
@@ -263,11 +267,13 @@ class Learner:
         """
         pending = self._slot(slot)
         bit = self._bits.get(acceptor)
-        if pending is None or bit is None or pending.chosen is not None:
+        if pending is None or bit is None or pending.chosen in pending.values:
             return False
         votes = pending.votes[ballot] = pending.votes.get(ballot, 0) | bit
         if votes.bit_count() < self._quorum:
             return False
+        # A slot may be chosen at several ballots, always with the same value (P2b). One whose
+        # value never arrived is given up for a later one, which acceptors can still hand out.
         pending.chosen = ballot
         return slot == self.machine.applied + 1 and ballot in pending.values
 
@@ -474,8 +480,8 @@ class Learner:
     def _answer(self, gateway: NodeId, read: Read | StaleRead, now_ms: float) -> Send:
         self._reads += 1
         try:
-            commands = msgspec.msgpack.decode(read.commands, type=list[Any])
-        except msgspec.DecodeError as error:
+            commands = msgspec.msgpack.decode(read.commands, type=list[list[bytes]])
+        except (ValueError, RecursionError) as error:
             replies: list[Any] = [{"error": f"ERR unreadable commands: {error}"}]
         else:
             replies = self.machine.read(commands, int(now_ms))

@@ -182,7 +182,8 @@ class Abstain(Message, tag="abstain", frozen=True, kw_only=True):
 
 
 class Heartbeat(Message, tag="heartbeat", frozen=True, kw_only=True):
-    """The leader lives. To acceptors and the other proposers; slots up to `decided` are decided."""
+    """The leader lives; slots up to `decided` are decided. To acceptors and the other proposers,
+    and now and then to learners."""
 
     ballot: Ballot
     decided: Slot
@@ -471,6 +472,7 @@ LearnerMessage: TypeAlias = (
     | Subscribe
     | SubscribeOpening
     | Unsubscribe
+    | Heartbeat
     | Read
     | StaleRead
 )

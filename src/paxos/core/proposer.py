@@ -80,6 +80,9 @@ from .types import (
 NO_OP = b""
 """The value that fills a gap: it holds no batch at all."""
 
+TELL_ALL_ROUNDS = 5
+"""Every so many heartbeats, learners and gateways are told too: what they missed, they learn."""
+
 REOPEN_SLOTS_MAX = 64
 """How many slots below the decided ones are prepared again at once."""
 
@@ -337,6 +340,8 @@ class Proposer:
         self._abstaining.pop(sender, None)
         if self.phase is not Phase.CANVASSING or not self._election.on_reply(sender, message):
             return []
+        if not self.cluster:
+            return []  # the volume has no owner yet (rule 8): the counter has nowhere to go
         # A quorum would follow. The counter rises above every ballot that a quorum has seen.
         seen = counter_of(self._election.highest_promised)
         self.counter = max(self.counter, seen) + 1
@@ -418,7 +423,6 @@ class Proposer:
         while self.next_slot <= last:
             effects.extend(self._propose_next(values.get(self.next_slot, NO_OP), now_ms))
         effects.extend(self._beat())
-        effects.extend(self._announce())
         return effects
 
     def _on_nack(self, message: Nack, dice: float) -> list[Effect]:
@@ -467,10 +471,14 @@ class Proposer:
 
     def _beat(self) -> list[Effect]:
         self._round += 1
-        return [
+        effects: list[Effect] = [
             Send(to=(*self.membership.acceptors, *self._others), message=self._heartbeat()),
             SetTimer(name="heartbeat", after_ms=self._timeouts.heartbeat_ms),
         ]
+        if self._round % TELL_ALL_ROUNDS == 1:
+            effects.append(Send(to=self.membership.learners, message=self._heartbeat()))
+            self._announced = None
+        return [*effects, *self._announce()]
 
     def _on_heartbeat_timer(self, dice: float) -> list[Effect]:
         """Rounds are counted, not milliseconds: a leader that was paused has missed no answer
@@ -480,7 +488,7 @@ class Proposer:
             return []
         if not self.membership.is_quorum(self._answering()):
             return self._step_down("no quorum of acceptors answers the heartbeats", dice)
-        return [*self._beat(), *self._announce()]
+        return self._beat()
 
     def _answering(self) -> list[NodeId]:
         patience = -(-self._timeouts.suspect_ms // self._timeouts.heartbeat_ms)

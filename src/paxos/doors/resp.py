@@ -1,4 +1,4 @@
-"""The RESP door: the Redis protocol, version 2, in front of a gateway.
+"""The RESP door: the Redis protocol, versions 2 and 3, in front of a gateway.
 
 It listens, keeps the connections and hands the gateway's replies to them. It translates; it
 holds no value and decides nothing. What one connection does is in `resp_connection`, what its
@@ -33,6 +33,9 @@ OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 
 OUTPUT_BYTES_TOTAL_MAX = 512 * 1024 * 1024
 """Replies that all clients together may leave unread; the one that passes it is closed."""
+
+STOP_S = 1.0
+"""How long clients may take to accept what is written when the door stops."""
 
 
 class RespDoor:
@@ -100,10 +103,9 @@ class RespDoor:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port, which the system chooses if `port` is 0. Raises OSError."""
-        self._loop = asyncio.get_running_loop()
-        self._started_s = self._loop.time()
-        self._server = await self._loop.create_server(
-            self._accept, host, port, backlog=BACKLOG, reuse_address=True
+        self.attach(asyncio.get_running_loop())
+        self._server = await self.loop.create_server(
+            self.accept, host, port, backlog=BACKLOG, reuse_address=True
         )
         self.port_number = self._server.sockets[0].getsockname()[1]
         return self.port_number
@@ -133,9 +135,27 @@ class RespDoor:
             self._emptied = asyncio.Event()
             for connection in list(self._connections.values()):
                 connection.close()
-            await self._emptied.wait()
+            try:
+                async with asyncio.timeout(STOP_S):
+                    await self._emptied.wait()
+            except TimeoutError:
+                for connection in list(self._connections.values()):
+                    connection.abort()
+                await self._emptied.wait()
         await self._server.wait_closed()
         self._server = None
+
+    # ------------------------------------------------------------ for the event loop
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the event loop in which everything here happens."""
+        self._loop = loop
+        self._started_s = loop.time()
+
+    def accept(self) -> RespConnection:
+        """Make the protocol of one new connection."""
+        self._number += 1
+        return RespConnection(self, self._number)
 
     # ------------------------------------------------------------ for the connections
 
@@ -232,10 +252,6 @@ class RespDoor:
             ))
 
     # ------------------------------------------------------------ inside
-
-    def _accept(self) -> RespConnection:
-        self._number += 1
-        return RespConnection(self, self._number)
 
     def _flush(self) -> None:
         marked, self._marked = self._marked, []

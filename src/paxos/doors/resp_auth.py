@@ -43,17 +43,19 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     """What a HELLO asks for; `error` when it cannot be had."""
 
     error: str | None = None
+    version: int | None = None
     credentials: tuple[bytes, bytes] | None = None
     name: bytes | None = None
 
 
 def parse_hello(words: list[bytes]) -> Hello:
-    """Read HELLO [version [AUTH user password] [SETNAME name]]; only version 2 is spoken."""
+    """Read HELLO [version [AUTH user password] [SETNAME name]]; versions 2 and 3 are spoken."""
+    version = None
     if len(words) > 1:
         version = integer(words[1])
         if version is None:
             return Hello(error="ERR Protocol version is not an integer or out of range")
-        if version != 2:
+        if version not in (2, 3):
             return Hello(error="NOPROTO unsupported protocol version")
     credentials = name = None
     rest = words[2:]
@@ -68,4 +70,4 @@ def parse_hello(words: list[bytes]) -> Hello:
         else:
             shown = rest[0].decode("utf-8", "surrogateescape")
             return Hello(error=f"ERR Syntax error in HELLO option '{shown}'")
-    return Hello(credentials=credentials, name=name)
+    return Hello(version=version, credentials=credentials, name=name)

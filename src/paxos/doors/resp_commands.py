@@ -11,9 +11,10 @@ from typing import Any
 from paxos.machine.commands import COMMANDS, CommandSpec, Kind
 
 
-def _door(name: str, arity: int, flags: str) -> CommandSpec:
+def _door(name: str, arity: int, flags: str, first: int = 0, last: int = 0, step: int = 0) \
+        -> CommandSpec:
     return CommandSpec(name=name.encode(), arity=arity, kind=Kind.READ,
-                       flags=frozenset(flags.split()), first_key=0, last_key=0, step=0)
+                       flags=frozenset(flags.split()), first_key=first, last_key=last, step=step)
 
 
 DOOR_COMMANDS: dict[bytes, CommandSpec] = {
@@ -37,7 +38,7 @@ DOOR_COMMANDS: dict[bytes, CommandSpec] = {
         _door("SELECT", 2, "loading stale fast"),
         _door("STATUS", 1, "loading stale fast"),
         _door("UNWATCH", 1, "noscript loading stale fast"),
-        _door("WATCH", -2, "noscript loading stale fast"),
+        _door("WATCH", -2, "noscript loading stale fast", 1, -1, 1),
     )
 }
 """The commands that the door carries out itself, by upper-case name."""
@@ -78,7 +79,7 @@ _SUMMARIES: dict[bytes, tuple[str, str]] = {
     b"GET": ("string", "Returns the string value of a key."),
     b"GETDEL": ("string", "Returns the string value of a key after deleting the key."),
     b"GETSET": ("string", "Returns the previous string value of a key after setting a new one."),
-    b"HELLO": ("connection", "Greets the server and chooses the protocol, which is RESP2."),
+    b"HELLO": ("connection", "Greets the server and chooses the version of the protocol."),
     b"INCR": ("string", "Increments the integer value of a key by one."),
     b"INCRBY": ("string", "Increments the integer value of a key by a number."),
     b"INFO": ("server", "Returns information about this node."),
@@ -154,7 +155,7 @@ def describe(spec: CommandSpec) -> list[Any]:
     ]
 
 
-def document(spec: CommandSpec) -> list[Any]:
-    """Return what COMMAND DOCS says of one command: a map as a flat array."""
+def document(spec: CommandSpec) -> dict[bytes, bytes]:
+    """Return what COMMAND DOCS says of one command."""
     group, summary = _SUMMARIES.get(spec.name, ("generic", ""))
-    return [b"summary", summary.encode(), b"group", group.encode()]
+    return {b"summary": summary.encode(), b"group": group.encode()}

@@ -73,7 +73,6 @@ class RespConnection(asyncio.Protocol):
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._reader.restrict(not self._dialogue.authenticated)
         if self._door.admit(self):
             self.govern()
         else:
@@ -82,6 +81,7 @@ class RespConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take in a chunk: carry out or hold every command that it completes."""
         while data and not self._dialogue.stopped:
+            self._reader.restrict(not self._dialogue.authenticated)
             commands = self._reader.feed(data)
             self._door.count_commands(len(commands))
             if self._held:
@@ -170,6 +170,10 @@ class RespConnection(asyncio.Protocol):
         if self._transport.get_write_buffer_size():
             self._door.loop.call_later(LINGER_S, self._transport.abort)
 
+    def abort(self) -> None:
+        """Close now, whatever is unsent."""
+        self._transport.abort()
+
     @property
     def address(self) -> str:
         """Who is there, as `host:port`."""
@@ -221,7 +225,6 @@ class RespConnection(asyncio.Protocol):
         """
         if not self._dialogue.stopped:
             held = self._reader.partial_bytes + self._dialogue.held_bytes
-            self._reader.restrict(not self._dialogue.authenticated)
             if held != self.input_bytes and not self._door.account_input(self, held):
                 self._fail("ERR this node holds too much unfinished input; try again later")
             elif self._reader.error is not None and not self._held:

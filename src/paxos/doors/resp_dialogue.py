@@ -19,7 +19,7 @@ from .resp_local import HANDLERS, TRANSACTION_HANDLERS, greeting, set_name
 from .resp_reader import Command, OversizedCommand
 from .resp_replies import ReplyQueue, Saying
 from .resp_transaction import WATCHED_KEYS_MAX, Transaction, Watches
-from .resp_writer import NIL_ARRAY, OK, QUEUED, encode, encode_error
+from .resp_writer import OK, QUEUED, encode, encode_error, nil_array
 
 if TYPE_CHECKING:
     from .resp import RespDoor
@@ -31,6 +31,7 @@ _IMMEDIATE_IN_TRANSACTION = frozenset(
 _HTTP_WORDS = frozenset((b"POST", b"HOST:"))
 
 _EXECABORT = "EXECABORT Transaction discarded because of previous errors."
+_EXECABORT_BECAUSE = "EXECABORT Transaction discarded because of:"
 
 
 class Dialogue:
@@ -150,7 +151,7 @@ class Dialogue:
             "outstanding": self.replies.outstanding,
             "cmd": self._last_name[:32].decode("ascii", "replace").lower(),
             "user": "default",
-            "resp": 2,
+            "resp": self.replies.version,
             "lib-name": self.library.get(b"lib-name", b"").decode(),
             "lib-ver": self.library.get(b"lib-ver", b"").decode(),
         }
@@ -168,7 +169,11 @@ class Dialogue:
             return True
         error = self._refusal(name, command)
         if error is not None:
-            if self._transaction is not None:
+            if name == b"EXEC":
+                self._set_transaction(None)
+                self._forget_watches()
+                error = f"{_EXECABORT_BECAUSE} {error.removeprefix('ERR ')}"
+            elif self._transaction is not None:
                 self._transaction.dirty = True
             self._say_error(error)
             return True
@@ -178,7 +183,7 @@ class Dialogue:
             return self._exec()
         elif name in HANDLERS:
             handler = HANDLERS[name]
-            self.say(lambda: encode(handler(self, command)))
+            self.say(lambda: encode(handler(self, command), self.replies.version))
         elif name in READY_COMMANDS:
             command[0] = name
             self._append(READY_COMMANDS[name][0], command)
@@ -282,7 +287,7 @@ class Dialogue:
                     failures.append(reply)
                 if not last:
                     return b""
-                return encode(failures[0]) if failures else OK
+                return encode(failures[0], self.replies.version) if failures else OK
 
             self._append_own(Kind.READ, [b"REVISION", key], arrived)
 
@@ -311,9 +316,12 @@ class Dialogue:
             return TRANSACTION_HANDLERS[command[0]](self, command)
 
         def executed(reply: Any) -> bytes:
+            version = self.replies.version
             if reply is None:
-                return NIL_ARRAY
-            return encode(transaction.merge(reply, local) if isinstance(reply, list) else reply)
+                return nil_array(version)
+            if isinstance(reply, list):
+                reply = transaction.merge(reply, local)
+            return encode(reply, version)
 
         commands = transaction.for_machine()
         if commands or watches:
@@ -347,10 +355,16 @@ class Dialogue:
             error = resp_auth.HELLO_REQUIRES_AUTHENTICATION
         if error is None and hello.name is not None:
             error = set_name(self, hello.name)
-        if error is None:
-            self.say(encode(greeting(self)))
-        else:
+        if error is not None:
             self._say_error(error)
+            return
+
+        def greet() -> bytes:
+            # Only now: replies to earlier commands are still due in the version of before.
+            self.replies.version = hello.version or self.replies.version
+            return encode(greeting(self), self.replies.version)
+
+        self.say(greet)
 
     def _quit(self, command: Command) -> None:
         self.stop(OK)
@@ -362,11 +376,12 @@ class Dialogue:
         self.authenticated = self.door.password is None
         self._set_transaction(None)
 
-        def forget_name() -> bytes:
+        def forget() -> bytes:
             self.name = b""
+            self.replies.version = 2
             return b"+RESET\r\n"
 
-        self.say(forget_name)  # behind a CLIENT SETNAME whose turn has not come yet
+        self.say(forget)  # behind a CLIENT SETNAME or HELLO whose turn has not come yet
 
     def _readonly(self, command: Command) -> None:
         self.submit()

@@ -1,7 +1,7 @@
-"""Inline commands: a line of words instead of a RESP array, so that `nc` can talk too.
+r"""Inline commands: a line of words instead of a RESP array, so that `nc` can talk too.
 
-Quoting is Redis's (`sdssplitargs`): "..." with \\n \\r \\t \\b \\a \\xHH and any other character
-after a backslash standing for itself; '...' with \\' only. A closing quote must end its word.
+Quoting is Redis's (`sdssplitargs`): "..." with \n \r \t \b \a \xHH and any other character
+after a backslash standing for itself; '...' with \' only. A closing quote must end its word.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ _SPACE = frozenset(b" \t\n\r\v\f")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
 _DOUBLE, _SINGLE, _BACKSLASH, _X = b"\"'\\x"
+_QUOTES = (_DOUBLE, _SINGLE)
 
 
 def split_line(line: bytes) -> list[bytes] | None:
@@ -35,7 +36,7 @@ def _read_word(line: bytes, position: int, word: bytearray) -> int | None:
     """Read the word at `position` into `word`. Return where it ends; None: quotes unbalanced."""
     while position < len(line) and line[position] not in _SPACE:
         byte = line[position]
-        if byte == _DOUBLE or byte == _SINGLE:
+        if byte in _QUOTES:
             end = _read_quoted(line, position + 1, byte, word)
             if end is None or (end < len(line) and line[end] not in _SPACE):
                 return None

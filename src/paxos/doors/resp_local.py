@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from .resp_commands import ALL_COMMANDS, describe, document, unknown_subcommand, wrong_arity
+from .resp_writer import Map
 
 if TYPE_CHECKING:
     from .resp_dialogue import Dialogue
@@ -84,7 +85,7 @@ def command(dialogue: Dialogue, words: list[bytes]) -> Any:
         ]
     if subcommand == b"DOCS":
         known = [ALL_COMMANDS[name] for name in names or ALL_COMMANDS if name in ALL_COMMANDS]
-        return [part for spec in known for part in (spec.name.lower(), document(spec))]
+        return Map({spec.name.lower(): Map(document(spec)) for spec in known})
     if subcommand not in (b"COUNT", b"LIST"):
         return {"error": unknown_subcommand("COMMAND", words[1])}
     if names:
@@ -149,17 +150,17 @@ def _set_library(dialogue: Dialogue, option: bytes, value: bytes) -> Any:
     return "OK"
 
 
-def greeting(dialogue: Dialogue) -> list[Any]:
-    """Return HELLO's answer: a map as a flat array."""
-    return [
-        b"server", b"redis",
-        b"version", REDIS_VERSION.encode(),
-        b"proto", 2,
-        b"id", dialogue.id,
-        b"mode", b"standalone",
-        b"role", b"master",
-        b"modules", [],
-    ]
+def greeting(dialogue: Dialogue) -> Map:
+    """Return HELLO's answer."""
+    return Map({
+        b"server": b"redis",
+        b"version": REDIS_VERSION.encode(),
+        b"proto": dialogue.replies.version,
+        b"id": dialogue.id,
+        b"mode": b"standalone",
+        b"role": b"master",
+        b"modules": [],
+    })
 
 
 def info(dialogue: Dialogue, words: list[bytes]) -> Any:

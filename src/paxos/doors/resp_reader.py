@@ -7,7 +7,7 @@ hiredis parses. This room adds what hiredis, a parser for answers, does not do f
 - it bounds everything before it is buffered or allocated (DESIGN rule 10): hiredis would make
   a list of two thousand million places for the five bytes of a header that asks for them.
 
-The hot path costs two passes at C speed per chunk: a scan for headers of six digits or more, and
+The hot path costs two passes at C speed per chunk: a scan for headers with large numbers, and
 a comparison of what was parsed, encoded again, with what was received. Anything else (a large
 value, a client that is not authenticated, a foul byte) goes through `_Walker`, which reads
 every header before hiredis sees it.
@@ -15,7 +15,8 @@ every header before hiredis sees it.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias, cast
 
 import hiredis
 
@@ -40,9 +41,18 @@ _HEADER_BYTES_MAX = 16
 
 _STAR, _DOLLAR = b"*$"
 
-_SHAPE = bytes.maketrans(b"0123456789*", b"0" * 10 + b"$")
-_LARGE_HEADER = b"$000000"
-"""What `_SHAPE` makes of a header that announces 100,000 or more bytes, or words."""
+_SHAPE = bytes.maketrans(b"0123456789", b"0" * 10)
+_LARGE_BULK = b"$000000"
+_LARGE_COUNT = b"*000"
+"""What `_SHAPE` makes of headers that announce 100,000 or more bytes, or 100 or more words.
+
+The latter is low because hiredis nests arrays without bound, and makes room for each at once.
+"""
+
+
+Command: TypeAlias = list[bytes]
+
+_encode = cast(Callable[[tuple[bytes, ...]], bytes], hiredis.pack_command)  # its stub is wrong
 
 
 class OversizedCommand(list[bytes]):
@@ -54,9 +64,6 @@ class OversizedCommand(list[bytes]):
     def __init__(self, size: int) -> None:
         super().__init__((b"",))
         self.size = size
-
-
-Command: TypeAlias = list[bytes]
 
 
 class _Walker:
@@ -269,13 +276,15 @@ class CommandReader:
 
         Returns the position reached, which is the old one when it is not.
         """
-        if self._walker.restricted or data[position] != _STAR \
-                or _LARGE_HEADER in data.translate(_SHAPE):
+        if self._walker.restricted or data[position] != _STAR:
+            return position
+        shape = data.translate(_SHAPE)
+        if _LARGE_BULK in shape or _LARGE_COUNT in shape:
             return position
         self._parser.feed(data, position, len(data) - position)
         try:
             parsed = self._parsed()
-            again = b"".join(map(hiredis.pack_command, map(tuple, parsed)))
+            again = b"".join(map(_encode, map(tuple, parsed)))
         except (hiredis.ProtocolError, TypeError):
             # An inline line in between, a nested array, a null: the walker sorts it out.
             return self._start_over(position)

@@ -31,13 +31,15 @@ class ReplyQueue:
     """Makes one stream of bytes of the gateway's replies and the door's own.
 
     `issued` commands went to the gateway, `completed` replies came back; `out` is to be written.
+    `version` is the protocol's, 2 or 3; it changes when HELLO's turn has come.
     """
 
-    __slots__ = ("_specials", "completed", "issued", "out")
+    __slots__ = ("_specials", "completed", "issued", "out", "version")
 
     def __init__(self) -> None:
         self.issued = 0
         self.completed = 0
+        self.version = 2
         self.out: list[bytes] = []
         self._specials: deque[tuple[int, Saying | _Transform]] = deque()
 
@@ -71,7 +73,7 @@ class ReplyQueue:
             self._deliver_among_specials(replies)
         else:
             self.completed = completed
-            encode_into(replies, self.out.append)
+            encode_into(replies, self.out.append, self.version)
 
     def forget(self) -> None:
         """Drop everything: there is nobody left to tell."""
@@ -87,7 +89,7 @@ class ReplyQueue:
             if specials:
                 run = min(run, specials[0][0] - self.completed)
             if run:
-                encode_into(replies[index : index + run], append)
+                encode_into(replies[index : index + run], append, self.version)
                 index += run
                 self.completed += run
             if not specials or specials[0][0] != self.completed:

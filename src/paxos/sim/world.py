@@ -119,7 +119,8 @@ class World:
         self._order = itertools.count()
         self._timer_ids = itertools.count(1)
         self._last_arrival: dict[tuple[NodeId, NodeId], float] = {}
-        self._linked: set[frozenset[NodeId]] = set()
+        # A dict for its order: sets of strings are ordered by PYTHONHASHSEED.
+        self._linked: dict[frozenset[NodeId], tuple[NodeId, NodeId]] = {}
         for node in self.nodes.values():
             if role_of(node.name) in (Role.ACCEPTOR, Role.PROPOSER, Role.LEARNER):
                 node.journal = MemoryJournal()
@@ -220,7 +221,7 @@ class World:
         talk = b in dialed_by(a, self.membership) or a in dialed_by(b, self.membership)
         if not talk or pair in self._linked or (a, b) in self._cut or (b, a) in self._cut:
             return
-        self._linked.add(pair)
+        self._linked[pair] = (a, b)
         for one, other in ((a, b), (b, a)):
             event = Connected(peer=other, cluster=self._cluster(other))
             self._later(0.0, self._delivery(one, event))
@@ -229,7 +230,7 @@ class World:
         pair = frozenset((a, b))
         if pair not in self._linked:
             return
-        self._linked.discard(pair)
+        del self._linked[pair]
         for one, other in ((a, b), (b, a)):
             if self.nodes[one].running:
                 delay = self.random.uniform(0.0, self.network.delay_ms_max)
@@ -311,9 +312,9 @@ class World:
             self._tell_identity(node.name)
 
     def _tell_identity(self, name: NodeId) -> None:
-        for pair in self._linked:
-            if name in pair:
-                (other,) = pair - {name}
+        for a, b in self._linked.values():
+            if name in (a, b):
+                other = b if name == a else a
                 event = Connected(peer=name, cluster=self._cluster(name))
                 self._later(self.network.delay_ms_max, self._delivery(other, event))
 

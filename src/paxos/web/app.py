@@ -4,7 +4,7 @@
     /view-logs/state   its upper half alone, which the page refreshes itself with
     /state             the state as JSON, indented when a browser asks or with ?pretty=1
     /logs              the log as JSON lines or text; ?follow=1 keeps it coming
-    /healthz /readyz   200, or 503 and why
+    /healthz /readyz   200, or 503; either way as JSON, with the reason
     /metrics           for Prometheus
 
 Nothing here changes anything, and nothing is answered before the whole query has been checked.
@@ -178,10 +178,13 @@ def make_app(view: NodeView) -> Starlette:
     async def metrics(request: Request) -> Response:
         return Response(view.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def condition(judge: Callable[[], tuple[bool, str]]) -> Callable[..., Awaitable[Response]]:
+    def condition(
+        name: str, judge: Callable[[], tuple[bool, str]]
+    ) -> Callable[..., Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             good, reason = judge()
-            return PlainTextResponse(f"{reason or 'ok'}\n", status_code=200 if good else 503)
+            body = msgspec.json.encode({"node": view.node, name: good, "reason": reason}) + b"\n"
+            return Response(body, 200 if good else 503, media_type="application/json")
 
         return answer
 
@@ -201,8 +204,8 @@ def make_app(view: NodeView) -> Starlette:
             Route("/view-logs/state", state_fragment),
             Route("/state", state),
             Route("/logs", logs),
-            Route("/healthz", condition(view.health)),
-            Route("/readyz", condition(view.readiness)),
+            Route("/healthz", condition("healthy", view.health)),
+            Route("/readyz", condition("ready", view.readiness)),
             Route("/metrics", metrics),
             *(Route(f"/assets/{name}", fixed(name)) for name in page.ASSETS),
         ],

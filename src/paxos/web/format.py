@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paxos.core.types import Ballot, counter_of, owner_of
+from paxos.core.types import Ballot, owner_of
 
 NOTHING = "-"
 """Shown where there is no value."""
@@ -64,10 +64,10 @@ def milliseconds(value: Any) -> str:
 
 
 def ballot_owner(value: Any) -> str:
-    """Return a ballot's counter and proposer in words; nothing when nobody owns it."""
+    """Return whose a ballot is, in words; nothing when it is nobody's."""
     if not isinstance(value, int) or value <= 0:
         return ""
-    return f"counter {counter_of(Ballot(value)):,} of {owner_of(Ballot(value))}"
+    return f"of {owner_of(Ballot(value))}"
 
 
 def plain(value: Any) -> str:

@@ -42,7 +42,6 @@ class Tile(msgspec.Struct, frozen=True, kw_only=True):
 Shape = Callable[[Any], str]
 
 LABELS: dict[str, tuple[str, Shape]] = {
-    "abstaining": ("Abstaining", shown.plain),
     "accepts": ("Accepts", shown.count),
     "applied": ("Applied slot", shown.count),
     "connections": ("Connections", shown.count),
@@ -66,7 +65,6 @@ LABELS: dict[str, tuple[str, Shape]] = {
     "session": ("Session", shown.count),
     "sessions": ("Sessions", shown.count),
     "values": ("Values", shown.count),
-    "voting": ("Voting", shown.plain),
     "writes": ("Writes", shown.count),
 }
 """How the single figures of the roles' status are named and shown."""
@@ -77,7 +75,7 @@ BALLOTS = {
     "promised": "Promised ballot",
 }
 
-HIDDEN = {"reason", "now_ms", "nodes", "voting", "abstaining"}
+HIDDEN = {"reason", "cluster", "now_ms", "nodes", "voting", "abstaining"}
 """Parts of a status that are shown elsewhere, or of no use to a person."""
 
 
@@ -133,6 +131,9 @@ def _tile(name: str, value: Any, status: dict[str, Any]) -> Tile | None:
             value=shown.milliseconds(value.get("p50")),
             caption=f"p50; p99 {shown.milliseconds(value.get('p99'))}",
         )
+    if name == "missing" and isinstance(value, list):
+        tone = "bad" if value else "good"
+        return Tile(label="Not registered", value=str(len(value)), tone=tone)
     label, shape = LABELS.get(name, (name.replace("_", " ").capitalize(), shown.plain))
     tone = "warn" if name in ("errors", "missing") and value else ""
     if name == "leader" and not value:
@@ -232,16 +233,17 @@ def _book(status: dict[str, Any], neighbours: Sequence[tuple[str, int]], host: s
             text = "this page" if node == "discovery" else "not registered"
             rows.append(
                 f'<tr class="{missing}"><th>{name}</th>'
-                f'<td colspan="4" data-label="State">{text}</td></tr>'
+                f'<td colspan="4">{text}</td></tr>'
             )
             continue
         address = f"{entry.get('host', '')}:{entry.get('peer_port', '')}"
         cells = (
-            ("Address", address),
-            ("Renewed", f"{shown.duration(entry.get('age_s'))} ago"),
-            ("Leader's ballot", str(entry.get("leader_ballot") or shown.NOTHING)),
-            ("State", shown.plain(entry.get("summary"))),
+            ("", address),
+            ("renewed ", f"{shown.duration(entry.get('age_s'))} ago"),
+            ("leader's ballot ", str(entry.get("leader_ballot") or shown.NOTHING)),
+            ("", shown.plain(entry.get("summary"))),
         )
+        # On a phone the heads of the columns are gone and these labels stand before the values.
         columns = "".join(
             f'<td data-label="{escape(label)}">{escape(value)}</td>' for label, value in cells
         )

@@ -125,6 +125,7 @@ class PageServer:
             server_header=False,
             date_header=False,
             h11_max_incomplete_event_size=REQUEST_BYTES_MAX,
+            backlog=CONNECTIONS_MAX,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
         )
@@ -149,11 +150,14 @@ class PageServer:
 
     def _listen(self) -> socket.socket:
         """Return a listening socket. Raises ConfigurationError when there can be none."""
+        if not 0 <= self.port <= 65535:
+            # The resolver would quietly take the number's lower 16 bits.
+            raise ConfigurationError(f"the pages cannot listen at port {self.port}: 0..65535 exist")
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
                 self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise ConfigurationError(
                 f"the pages cannot listen at {self.host!r}, port {self.port}: {error}; "
                 "give the address of one of this machine's interfaces, or 0.0.0.0"

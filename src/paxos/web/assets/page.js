@@ -96,9 +96,10 @@ function line(record) {
   const time = element("time", "", `${clock}.${two(when.getMilliseconds(), 3)}`);
   time.dateTime = time.title = when.toISOString();
   const message = element("span", "message", "");
-  message.append(element("span", "what", record.what), element("span", "text", record.text));
+  // The spaces are text, so that a copied line reads as it looks.
+  message.append(element("span", "what", record.what), " ", element("span", "text", record.text));
   const fields = Object.entries(record.fields).map(([name, value]) => `${name}=${shown(value)}`);
-  if (fields.length) message.append(element("span", "fields", fields.join(" ")));
+  if (fields.length) message.append(" ", element("span", "fields", fields.join(" ")));
   const item = element("li", record.level, "");
   item.append(
     time,
