@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -94,10 +94,13 @@ class FakeGateway:
         return [self.data.get(key) for key in keys]
 
     def _incr(self, key: bytes) -> Any:
+        return self._incrby(key, b"1")
+
+    def _incrby(self, key: bytes, step: bytes) -> Any:
         before = self.data.get(key, b"0")
-        if not before.isdigit():
+        if not before.isdigit() or not step.isdigit():
             return {"error": "ERR value is not an integer or out of range"}
-        number = int(before) + 1
+        number = int(before) + int(step)
         self._set(key, b"%d" % number)
         return number
 
@@ -252,6 +255,6 @@ def house() -> Callable[..., House]:
 
 
 @pytest.fixture
-def talk() -> Iterator[Talk]:
+def talk() -> Talk:
     """One connection to a door whose gateway answers at once."""
-    yield House().talk()
+    return House().talk()

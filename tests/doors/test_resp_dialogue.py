@@ -42,7 +42,7 @@ def parsed(data: bytes) -> list:
     (b"EXEC", b"-ERR EXEC without MULTI"),
     (b"DISCARD", b"-ERR DISCARD without MULTI"),
     (b"UNWATCH", b"+OK"),
-    (b"HELLO 3", b"-NOPROTO unsupported protocol version"),
+    (b"HELLO 4", b"-NOPROTO unsupported protocol version"),
     (b"HELLO x", b"-ERR Protocol version is not an integer or out of range"),
     (b"AUTH x", b"-ERR AUTH <password> called without any password configured for the default "
                 b"user. Are you sure your configuration is correct?"),
@@ -88,6 +88,23 @@ def test_hello_greets_with_a_flat_map(talk):
     assert fields[b"proto"] == 2
     assert talk.say(b"CLIENT GETNAME\r\n") == b"$2\r\nme\r\n"
     assert b" name=me " in talk.say(b"CLIENT LIST\r\n")
+
+
+def test_version_3_says_nothing_and_maps_in_its_own_way(house):
+    home = house(at_once=False)
+    talk, other = home.talk(), home.talk()
+    talk.say(b"GET a\r\nHELLO 3\r\nGET a\r\nRESET\r\nGET a\r\n")
+    home.gateway.pump()
+    heard = talk.heard()
+    assert heard.startswith(b"$-1\r\n%7\r\n$6\r\nserver\r\n")
+    assert b"$5\r\nproto\r\n:3\r\n" in heard
+    assert heard.endswith(b"_\r\n+RESET\r\n$-1\r\n")
+    talk.say(b"HELLO 3\r\nWATCH a\r\n")
+    home.gateway.pump()
+    other.say(b"SET a 1\r\n")
+    talk.say(b"MULTI\r\nGET a\r\nEXEC\r\nCOMMAND DOCS get\r\n")
+    home.gateway.pump()
+    assert b"_\r\n%1\r\n$3\r\nget\r\n%2\r\n$7\r\nsummary\r\n" in talk.heard()
 
 
 def test_command_tells_of_every_command(talk):
@@ -158,8 +175,9 @@ def test_an_error_from_the_gateway_passes_through(house):
 def test_a_transaction_is_one_command_of_the_log(house):
     home = house()
     talk = home.talk()
-    said = b"MULTI\r\nset a 1\r\nPING\r\nINCR a\r\nECHO x\r\nSELECT 0\r\nUNWATCH\r\nGET a\r\nEXEC\r\n"
-    assert parsed(talk.say(said)) == [
+    said = (b"MULTI", b"set a 1", b"PING", b"INCR a", b"ECHO x", b"SELECT 0", b"UNWATCH", b"GET a",
+            b"EXEC", b"")
+    assert parsed(talk.say(b"\r\n".join(said))) == [
         b"OK", *[b"QUEUED"] * 7, [b"OK", b"PONG", 2, b"x", b"OK", b"OK", b"2"],
     ]
     commands = [[b"SET", b"a", b"1"], [b"INCR", b"a"], [b"GET", b"a"]]
@@ -232,7 +250,9 @@ def test_an_undisturbed_watch_lets_the_transaction_through(house):
     ]
 
 
-@pytest.mark.parametrize("forget", [b"", b"UNWATCH", b"MULTI\r\nDISCARD", b"MULTI\r\nEXEC", b"RESET"])
+@pytest.mark.parametrize(
+    "forget", [b"", b"UNWATCH", b"MULTI\r\nDISCARD", b"MULTI\r\nEXEC", b"RESET"]
+)
 def test_a_changed_key_stops_the_transaction_unless_its_watch_is_forgotten(house, forget):
     home = house()
     talk, other = home.talk(), home.talk()

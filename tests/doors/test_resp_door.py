@@ -185,7 +185,8 @@ def test_redis_cli_and_its_pipe_work(running):
     door = running()
     assert shutil.which("redis-cli"), "redis-cli is missing: apt-get install redis-tools"
     command = ["redis-cli", "-h", HOST, "-p", str(door.port)]
-    done = subprocess.run([*command, "SET", "a", "x y"], capture_output=True, timeout=30, check=True)
+    done = subprocess.run([*command, "SET", "a", "x y"], capture_output=True, timeout=30,
+                          check=True)
     assert done.stdout == b"OK\n"
     lines = b"".join(b"SET word:%d %d\r\n" % (number, number) for number in range(20_000))
     done = subprocess.run([*command, "--pipe"], input=lines, capture_output=True, timeout=60,

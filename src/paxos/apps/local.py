@@ -99,6 +99,10 @@ def up(
         return wait_until_ready(configuration, timeout_s, report)
     run = run_file.read(configuration.data_folder)
     living = run.living() if run is not None else {}
+    if run is not None:
+        # Those that were killed a moment ago may still have their ports.
+        ending = [one.process for node, one in run.nodes.items() if node not in living]
+        processes.wait_until_gone(ending, supervisor.GRACE_S)
     if living:
         _refuse_other_settings(configuration, run)
         report(f"{len(living)} nodes are still running without their supervisor: taken over")

@@ -404,7 +404,11 @@ class Gateway:
 
     def _submit(self, leader: NodeId, sequence: int, flight: Flight) -> Effect:
         message = Submit(
-            stream=self.session, attempt=self._attempt, sequence=sequence, batch=flight.packed
+            stream=self.session,
+            attempt=self._attempt,
+            head=next(iter(self.flights)),
+            sequence=sequence,
+            batch=flight.packed,
         )
         return Send(to=(leader,), message=message)
 
@@ -492,7 +496,9 @@ class Gateway:
             return []
         self._attempt += 1
         opening = msgspec.msgpack.encode(OpenSession(gateway=self.node, nonce=self._nonce))
-        submit = Submit(stream=self._nonce, attempt=self._attempt, sequence=1, batch=opening)
+        submit = Submit(
+            stream=self._nonce, attempt=self._attempt, head=1, sequence=1, batch=opening
+        )
         effects: list[Effect] = [Send(to=(self._leader,), message=submit)]
         learners = tuple(node for node in self._membership.learners if node in self._up)
         if learners:

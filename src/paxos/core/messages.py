@@ -117,11 +117,13 @@ class Submit(Message, tag="submit", frozen=True, kw_only=True):
     """A gateway hands a batch to the leader, as bytes that the leader need not open.
 
     `stream` names the sender's session (its nonce while it has none); within one
-    `(stream, attempt)` the leader proposes `sequence`s without gap or repetition.
+    `(stream, attempt)` the leader proposes `sequence`s without gap or repetition, beginning with
+    the one that is its own `head`: the oldest that the gateway still has under way.
     """
 
     stream: int
     attempt: int
+    head: int
     sequence: int
     batch: bytes
 

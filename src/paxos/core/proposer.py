@@ -578,14 +578,14 @@ class Proposer:
                 )
             ]
         # Within one stream and attempt, each sequence is proposed once and in order; a batch
-        # whose predecessor got lost on the way is left to the gateway's next attempt.
+        # whose predecessor got lost on the way waits for the gateway to send both again.
         known = self._streams.get(sender)
-        if known is not None and known[0] == message.stream:
-            _, attempt, sequence = known
-            if message.attempt < attempt:
-                return []
-            if message.attempt == attempt and message.sequence != sequence + 1:
-                return []
+        if known is not None and known[0] == message.stream and message.attempt < known[1]:
+            return []
+        begun = known is not None and known[:2] == (message.stream, message.attempt)
+        due = known[2] + 1 if known is not None and begun else message.head
+        if message.sequence != due:
+            return []
         if self._queue_bytes + len(message.batch) > self._limits.leader_queue_bytes_max:
             return []
         self._streams[sender] = (message.stream, message.attempt, message.sequence)

@@ -119,6 +119,7 @@ class World:
         self._order = itertools.count()
         self._timer_ids = itertools.count(1)
         self._last_arrival: dict[tuple[NodeId, NodeId], float] = {}
+        self._closed: dict[tuple[NodeId, NodeId], float] = {}
         # A dict for its order: sets of strings are ordered by PYTHONHASHSEED.
         self._linked: dict[frozenset[NodeId], tuple[NodeId, NodeId]] = {}
         for node in self.nodes.values():
@@ -139,9 +140,7 @@ class World:
         node.running, node.paused = True, False
         node.timers, node.held = {}, []
         node.role = self._make_role(node)
-        node.stepper = Stepper(
-            node.role, node.journal, lambda: self.now_ms, self.random.random
-        )
+        node.stepper = Stepper(node.role, node.journal, lambda: self.now_ms, self.random.random)
         self._step(node, Start())
         for other in self.nodes.values():
             if other.running and other is not node:
@@ -224,7 +223,9 @@ class World:
         self._linked[pair] = (a, b)
         for one, other in ((a, b), (b, a)):
             event = Connected(peer=other, cluster=self._cluster(other))
-            self._later(0.0, self._delivery(one, event))
+            # A node is told of a link's end before it is told of the next one's beginning.
+            delay = max(0.0, self._closed.get((one, other), 0.0) - self.now_ms)
+            self._later(delay, self._delivery(one, event))
 
     def _unlink(self, a: NodeId, b: NodeId) -> None:
         pair = frozenset((a, b))
@@ -234,6 +235,7 @@ class World:
         for one, other in ((a, b), (b, a)):
             if self.nodes[one].running:
                 delay = self.random.uniform(0.0, self.network.delay_ms_max)
+                self._closed[one, other] = self.now_ms + delay
                 self._later(delay, self._delivery(one, Disconnected(peer=other)))
 
     def _cluster(self, name: NodeId) -> str:
@@ -252,9 +254,7 @@ class World:
             return
         copies = 2 if self.random.random() < network.duplication else 1
         for _ in range(copies):
-            arrival = self.now_ms + self.random.uniform(
-                network.delay_ms_min, network.delay_ms_max
-            )
+            arrival = self.now_ms + self.random.uniform(network.delay_ms_min, network.delay_ms_max)
             if not network.reorder:
                 arrival = max(arrival, self._last_arrival.get((sender, to), 0.0))
                 self._last_arrival[sender, to] = arrival
