@@ -77,10 +77,15 @@ class Standin:
 @pytest.fixture
 def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(readiness, "STRAGGLERS_S", 0.2)
     cluster = Standin(tmp_path)
     yield cluster
     cluster.end()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `up` wait but briefly for nodes that the test keeps from being ready."""
+    monkeypatch.setattr(readiness, "STRAGGLERS_S", 0.2)
 
 
 WaitUntil = Callable[[Callable[[], object]], None]

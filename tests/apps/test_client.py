@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -8,8 +9,10 @@ import re
 import select
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -426,6 +429,7 @@ class Terminal:
     def __init__(self, arguments: list[str], **environment: str) -> None:
         self.text = ""
         leader, follower = pty.openpty()
+        fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self._leader = leader
         self._process = subprocess.Popen(
             arguments,
@@ -464,19 +468,26 @@ def test_the_shell_answers_with_times_completes_and_remembers(door, tmp_path):
     terminal = Terminal(
         [sys.executable, str(CLIENT), "localhost", str(door.port)], HOME=str(tmp_path)
     )
-    terminal.wait_for("> ")
-    terminal.type("wri\t")
+
+    def enter(keys: str) -> None:
+        # Each prompt begins anew with the door's address.
+        terminal.wait_for(f":{door.port}")
+        terminal.wait_for(">")
+        terminal.type(keys)
+
+    terminal.wait_for("Ctrl-D leaves")
+    enter("wri\t")
     terminal.wait_for("te")
     terminal.type(" olá\r")
     terminal.wait_for("chosen in slot 17")
     terminal.wait_for(" ms)")
-    terminal.type("help\r")
+    enter("help\r")
     terminal.wait_for("exit, Ctrl-D")
-    terminal.type("nonsense\r")
+    enter("nonsense\r")
     terminal.wait_for("ERR unknown command")
-    terminal.type("read\r")
+    enter("read\r")
     terminal.wait_for("olá")
-    terminal.type("\x04")
+    enter("\x04")
 
     assert terminal.end() == 0
     assert door.commands[0] == [b"WRITE", "olá".encode()]

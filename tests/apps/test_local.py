@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.apps.conftest import Standin, WaitUntil
 
-from paxos.apps import config, local, run_file, supervisor
+from paxos.apps import asking, config, local, run_file, supervisor
 from paxos.core.errors import ConfigurationError, DefiniteError, StorageError
 from paxos.core.types import NodeId
 
@@ -30,6 +30,20 @@ def test_up_is_ready_when_a_write_has_been_read_back(standin: Standin) -> None:
     assert run.nodes[NodeId("client-2")].door_port == standin.configuration.door_port(
         NodeId("client-2")
     )
+
+
+def test_real_nodes_keep_what_was_written_when_all_are_killed_at_once(standin: Standin) -> None:
+    """The same small cluster with the real supervisor and the real nodes."""
+    loaded = standin.configuration
+    host, port = loaded.local_host(), loaded.door_port(NodeId("client-2"))
+    assert local.up(loaded, standin.progress.append, 30.0).absent == {}
+    asking.commands(host, port, ["SET", "kept", "novo valor"], ["WRITE", "first"])
+    standin.end()
+    assert standin.run().living() == {}
+    assert local.up(loaded, standin.progress.append, 30.0).absent == {}
+    assert asking.commands(host, port, ["GET", "kept"]) == ["novo valor"]
+    assert "first" in str(asking.commands(host, port, ["READ"]))
+    assert local.stop(loaded, standin.progress.append)
 
 
 def test_up_again_says_so_and_starts_nothing(standin: Standin) -> None:
@@ -137,6 +151,7 @@ def test_hold_needs_a_running_cluster_and_a_known_node(standin: Standin) -> None
         local.hold(standin.configuration, NodeId("acceptor-9"))
 
 
+@pytest.mark.usefixtures("impatient")
 def test_node_that_is_not_ready_is_told_with_its_reason(standin: Standin) -> None:
     standin.data.mkdir()
     (standin.data / f"{ACCEPTOR}.unready").touch()

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from tests.apps.conftest import Standin, WaitUntil
 
 from paxos.apps import local, processes, run_file, supervisor
@@ -25,6 +26,7 @@ def test_node_that_is_killed_comes_back(standin: Standin, wait_until: WaitUntil)
     assert local.wait_until_node_ready(standin.configuration, ACCEPTOR, 20.0)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_node_that_crashes_again_and_again_waits_longer_each_time(
     standin: Standin, wait_until: WaitUntil
 ) -> None:
@@ -41,6 +43,7 @@ def test_node_that_crashes_again_and_again_waits_longer_each_time(
     assert "RuntimeError: this node crashes" in node_log.read_text()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_node_that_refuses_is_not_started_again_soon(standin: Standin) -> None:
     standin.data.mkdir()
     (standin.data / f"{ACCEPTOR}.refuses").touch()
@@ -60,6 +63,7 @@ def test_nodes_outlive_a_killed_supervisor_and_the_next_one_takes_them_over(
     assert not processes.wait_until_gone([before.supervisor_process], 10.0)
     assert set(before.living()) == set(standin.configuration.nodes())
     assert processes.send(before.nodes[ACCEPTOR].process, signal.SIGKILL)
+    assert not processes.wait_until_gone([before.nodes[ACCEPTOR].process], 10.0)
 
     assert standin.up().absent == {}
     after = standin.run()
