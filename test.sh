@@ -18,6 +18,7 @@ install_missing_packages() {
     local missing=() as_root=()
     command -v shellcheck >/dev/null || missing+=(shellcheck)
     command -v redis-cli >/dev/null || missing+=(redis-tools)
+    command -v redis-server >/dev/null || missing+=(redis-server)
     [[ -e /usr/share/dict/american-english ]] || missing+=(wamerican)
     [[ ${#missing[@]} -gt 0 ]] || return 0
     if ! command -v apt-get >/dev/null; then
@@ -33,7 +34,7 @@ install_missing_packages() {
     fi
     say "installing ${missing[*]}"
     "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 

@@ -195,6 +195,8 @@ class Acceptor:
         ballot = message.ballot
         if refused := self._refuse(sender, ballot):
             return refused
+        # Read first: bit rot found here must bar the volume before any state has changed.
+        parts = self._accepted_in_parts(message.first, message.last)
         effects: list[Effect] = []
         if ballot > self.promised:
             self.promised = ballot
@@ -207,7 +209,6 @@ class Acceptor:
                 )
             )
         self._follow(ballot, now_ms)
-        parts = self._accepted_in_parts(message.first, message.last)
         effects.extend(
             Send(
                 to=(sender,),

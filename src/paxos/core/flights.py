@@ -1,0 +1,144 @@
+"""What a gateway has under way: commands that arrived together, batches, connections, latencies.
+
+The bookkeeping of the gateway's role, without any of its decisions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, TypeAlias
+
+import msgspec
+
+from .effects import ClientReads, ClientStaleReads, ClientWrites
+from .types import Ballot, NodeId, Slot
+
+ClientCommands: TypeAlias = ClientWrites | ClientReads | ClientStaleReads
+Origin: TypeAlias = tuple[int, int]
+"""(connection, how many of its commands)."""
+
+
+class LatencyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds over the last few thousand answers."""
+
+    p50: float
+    p99: float
+
+
+class QuorumStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Which acceptors the leader counts on."""
+
+    needed: int
+    of: int
+    voting: list[NodeId]
+    abstaining: dict[NodeId, str]
+
+
+class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable snapshot for pages, metrics, the monitor and `status`."""
+
+    leader: NodeId | None
+    ballot: Ballot
+    quorum: QuorumStatus
+    learner: NodeId | None
+    session: Slot
+    queued: int
+    inflight: int
+    writes: int
+    reads: int
+    errors: int
+    retries: int
+    write_ms: LatencyStatus
+    read_ms: LatencyStatus
+
+
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a learner confirmed to this gateway."""
+
+    slot: Slot
+    revision: int
+    sequence: int
+    commands: int
+    at_ms: float
+
+
+class Chunk:
+    """Commands of one connection that arrived together."""
+
+    __slots__ = ("arrived_ms", "commands", "connection", "size")
+
+    def __init__(self, connection: int, commands: list[Any], arrived_ms: float) -> None:
+        self.connection = connection
+        self.commands = commands
+        self.arrived_ms = arrived_ms
+        self.size = sum(map(_size, commands))
+
+
+class Flight:
+    """A batch of writes, or a group of reads, that is under way."""
+
+    __slots__ = (
+        "arrived_ms",
+        "asked_ms",
+        "commands",
+        "count",
+        "learner",
+        "origins",
+        "packed",
+        "replies",
+        "stale",
+        "tries",
+    )
+
+    def __init__(self, chunks: list[Chunk], now_ms: float) -> None:
+        self.commands = [command for chunk in chunks for command in chunk.commands]
+        self.count = len(self.commands)
+        self.origins: list[Origin] = [(c.connection, len(c.commands)) for c in chunks]
+        self.arrived_ms = chunks[0].arrived_ms
+        self.asked_ms = now_ms
+        self.tries = 1
+        self.packed = b""
+        self.replies: list[Any] | None = None
+        self.learner: NodeId | None = None
+        self.stale = False
+
+
+class Connection:
+    """What a client connection has under way: one kind at a time, the rest parked in order."""
+
+    __slots__ = ("kind", "outstanding", "parked")
+
+    def __init__(self) -> None:
+        self.kind = ""
+        self.outstanding = 0
+        self.parked: deque[ClientCommands] = deque()
+
+
+class Latencies:
+    """The last few thousand latencies, for percentiles."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=2048)
+
+    def add(self, ms: float) -> None:
+        """Take one in."""
+        self._last.append(ms)
+
+    def status(self) -> LatencyStatus:
+        """Return the median and the 99th percentile; zeros while there is nothing."""
+        ordered = sorted(self._last)
+        if not ordered:
+            return LatencyStatus(p50=0.0, p99=0.0)
+        last = len(ordered) - 1
+        return LatencyStatus(
+            p50=round(ordered[last // 2], 3), p99=round(ordered[int(last * 0.99)], 3)
+        )
+
+
+def _size(command: Any) -> int:
+    """About how many bytes a command takes in a batch."""
+    if isinstance(command, bytes):
+        return len(command) + 5
+    if isinstance(command, list):
+        return 5 + sum(map(_size, command))
+    return 9
