@@ -65,8 +65,10 @@ def kept(slot: int, ballot: int, value: bytes) -> AcceptedValue:
     return AcceptedValue(slot=Slot(slot), ballot=Ballot(ballot), value=value)
 
 
-def submit(sequence: int, batch: bytes = b"batch", attempt: int = 1, stream: int = 1) -> Submit:
-    return Submit(stream=stream, attempt=attempt, sequence=sequence, batch=batch)
+def submit(
+    sequence: int, batch: bytes = b"batch", attempt: int = 1, stream: int = 1, head: int = 1
+) -> Submit:
+    return Submit(stream=stream, attempt=attempt, head=head, sequence=sequence, batch=batch)
 
 
 def vote(bench: Bench, slot: int) -> Accepted:
@@ -348,12 +350,13 @@ def test_a_sequence_is_proposed_once_and_in_order_when_a_gateway_repeats_itself(
         bench.receive(C1, message)
         return bool(proposals(bench.drain()))
 
-    assert taken(submit(5))
-    assert not taken(submit(5))
-    assert not taken(submit(7))
-    assert taken(submit(6))
-    assert taken(submit(5, attempt=2))
-    assert not taken(submit(6, attempt=1))
+    assert not taken(submit(6, head=5))  # its predecessor got lost
+    assert taken(submit(5, head=5))
+    assert not taken(submit(5, head=5))
+    assert not taken(submit(7, head=5))
+    assert taken(submit(6, head=6))
+    assert taken(submit(5, attempt=2, head=5))
+    assert not taken(submit(6, attempt=1, head=5))
     assert taken(submit(1, stream=2))
 
 

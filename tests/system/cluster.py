@@ -34,7 +34,7 @@ DEADLINE_S = 60.0
 ANSWER_S = 30.0
 """How long a client waits for an answer; a gateway gives up after timeouts.request_ms."""
 
-TAIL_LINES = 25
+TAIL_LINES = 15
 """How much of each node's log a failed test shows."""
 
 _OFFSETS = itertools.count(os.getpid() % 20)
@@ -267,7 +267,11 @@ class LocalCluster:
 
     def wait_until_all_ready(self) -> None:
         """Wait until every node is ready."""
-        wait_until(lambda: not self.unready(), "every node is ready")
+        deadline = time.monotonic() + DEADLINE_S
+        while waiting := self.unready():
+            reasons = {node: self.page(node, "/readyz").content for node in waiting}
+            assert time.monotonic() < deadline, f"not ready in {DEADLINE_S:.0f} s: {reasons}"
+            time.sleep(0.02)
 
     def leader(self) -> NodeId:
         """Return the proposer that leads, waiting for one; of two that think so, the later."""

@@ -132,46 +132,49 @@ def test_requests_that_wait_for_a_quorum_are_answered_when_it_is_back(
     assert load.acknowledged > before
 
 
-def test_lost_volume_does_not_vote_and_says_so_everywhere(cluster: LocalCluster) -> None:
+@contextmanager
+def another_volume(cluster: LocalCluster, node: str, source: str | None) -> Iterator[None]:
+    """A node starts on a blank volume, or on a copy of another's; its own comes back at the end."""
     kept = cluster.folder / "kept"
+    cluster.hold(node)
+    shutil.move(cluster.volume(node), kept)
+    if source is not None:
+        shutil.copytree(cluster.volume(source), cluster.volume(node))
+    cluster.release(node)
+    try:
+        yield
+    finally:
+        cluster.hold(node)
+        shutil.rmtree(cluster.volume(node))
+        shutil.move(kept, cluster.volume(node))
+        cluster.release(node)
+
+
+def test_lost_volume_does_not_vote_and_says_so_everywhere(cluster: LocalCluster) -> None:
     with Load(cluster) as load:
         load.go_on(20)
-        cluster.hold("acceptor-3")
-        shutil.move(cluster.volume("acceptor-3"), kept)
-        cluster.release("acceptor-3")
-        why = barred(cluster, "acceptor-3")
-        assert "the volume is blank" in why
-        assert "already lives" in why
-        load.go_on(20)
-        said_everywhere(cluster, "acceptor-3", why)
-        # Its own volume is the way back, as its message says.
-        assert "Bring its own volume back and restart it" in why
-        cluster.hold("acceptor-3")
-        shutil.rmtree(cluster.volume("acceptor-3"))
-        shutil.move(kept, cluster.volume("acceptor-3"))
-        cluster.release("acceptor-3")
+        with another_volume(cluster, "acceptor-3", None):
+            why = barred(cluster, "acceptor-3")
+            assert "the volume is blank" in why
+            assert "already lives" in why
+            assert "Bring its own volume back and restart it" in why
+            load.go_on(20)
+            said_everywhere(cluster, "acceptor-3", why)
+        # What its message says is the way back.
         cluster.wait_until_ready("acceptor-3")
+        assert cluster.status("acceptor-3")["phase"] == "open"
         load.go_on(20)
         load.verify()
-    assert cluster.status("acceptor-3")["phase"] == "open"
 
 
 def test_volume_of_another_acceptor_does_not_vote(cluster: LocalCluster) -> None:
-    kept = cluster.folder / "kept-2"
     with Load(cluster) as load:
         load.go_on(20)
-        cluster.hold("acceptor-3")
-        shutil.move(cluster.volume("acceptor-3"), kept)
-        shutil.copytree(cluster.volume("acceptor-1"), cluster.volume("acceptor-3"))
-        cluster.release("acceptor-3")
-        why = barred(cluster, "acceptor-3")
-        assert "acceptor-1" in why
-        said_everywhere(cluster, "acceptor-3", why)
-        load.go_on(20)
-        cluster.hold("acceptor-3")
-        shutil.rmtree(cluster.volume("acceptor-3"))
-        shutil.move(kept, cluster.volume("acceptor-3"))
-        cluster.release("acceptor-3")
+        with another_volume(cluster, "acceptor-3", "acceptor-1"):
+            why = barred(cluster, "acceptor-3")
+            assert "acceptor-1" in why
+            load.go_on(20)
+            said_everywhere(cluster, "acceptor-3", why)
         cluster.wait_until_ready("acceptor-3")
         load.verify()
 

@@ -25,9 +25,15 @@ class Gathering:
         """Take a part in. An acceptor counts once all of its parts are here."""
         if (promise.ballot, promise.first, promise.last) != (self.ballot, self.first, self.last):
             return
+        if sender in self.complete:
+            return
+        if promise.part == 0:
+            # Another answer begins. What is here of an earlier one, cut short with its link, may
+            # have been cut into parts elsewhere: together they could miss a vote.
+            self._parts[sender] = {}
         parts = self._parts.setdefault(sender, {})
         parts[promise.part] = promise.accepted
-        if sender in self.complete or len(parts) < promise.parts:
+        if len(parts) < promise.parts:
             return
         self.complete.add(sender)
         for accepted in (value for part in parts.values() for value in part):

@@ -231,10 +231,7 @@ def _book(status: dict[str, Any], neighbours: Sequence[tuple[str, int]], host: s
         if entry is None:
             missing = "" if node == "discovery" else "bad"
             text = "this page" if node == "discovery" else "not registered"
-            rows.append(
-                f'<tr class="{missing}"><th>{name}</th>'
-                f'<td colspan="4">{text}</td></tr>'
-            )
+            rows.append(f'<tr class="{missing}"><th>{name}</th><td colspan="4">{text}</td></tr>')
             continue
         address = f"{entry.get('host', '')}:{entry.get('peer_port', '')}"
         cells = (
