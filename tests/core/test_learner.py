@@ -251,9 +251,8 @@ def test_votes_told_by_a_quorum_lead_to_values_when_catching_up() -> None:
     bench = a_learner()
     [(to, ask)] = sent(bench.connect(A1, CLUSTER), AskVotes)
     assert (to, ask.first) == ((A1,), 1)
-    votes = Votes(
-        first=Slot(1), last=Slot(1024), highest=Slot(2), votes=[(Slot(1), Ballot(101)), (Slot(2), Ballot(101))]
-    )
+    told = [(Slot(1), Ballot(101)), (Slot(2), Ballot(101))]
+    votes = Votes(first=Slot(1), last=Slot(1024), highest=Slot(2), votes=told)
     assert messages(bench.receive(A1, votes), AskValues) == []
     [ask_values] = messages(bench.receive(A2, votes), AskValues)
     assert (ask_values.first, ask_values.last) == (1, 2)
@@ -371,6 +370,7 @@ def test_a_read_asks_a_quorum_and_answers_when_that_height_is_applied() -> None:
 def test_a_read_waits_when_an_acceptor_has_accepted_more() -> None:
     """DESIGN rule 7: "mind the read of a half-accepted write"."""
     bench = served()
+    assert bench.fire("gap") == []
     bench.receive(C1, read(5))
     bench.drain()
     bench.receive(A1, highest(1, 0))

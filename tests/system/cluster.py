@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,12 @@ class LocalCluster:
     def move(self) -> None:
         """Take other ports."""
         network = {**self._settings.get("network", {}), "port_offset": free_port_offset()}
-        self.file = written(self.folder / "paxos.toml", {**self._settings, "network": network})
+        data = {"folder": str(self.folder / "data")}
+        sections = {**self._settings, "network": network, "data": data}
+        self.file = written(self.folder / "paxos.toml", sections)
         self.configuration: Configuration = config.load(self.file)
+        # Kills go by the pids in this folder: it must be this test's own.
+        assert self.configuration.data_folder == (self.folder / "data").resolve()
 
     # ------------------------------------------------------------ the whole
 
@@ -242,6 +247,12 @@ class LocalCluster:
     def page(self, node: str, path: str) -> asking.Page:
         """Ask a node's page port."""
         return asking.page(HOST, self.configuration.page_port(NodeId(node)), path, ANSWER_S)
+
+    def text(self, node: str, path: str) -> str:
+        """Return a node's page as text."""
+        url = f"http://{HOST}:{self.configuration.page_port(NodeId(node))}{path}"
+        with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
+            return str(answer.read().decode())
 
     def state(self, node: str) -> dict[str, Any]:
         """Return a node's /state; empty when it does not answer."""

@@ -6,6 +6,7 @@ Then volumes: one that was lost, and one that belongs to somebody else, does not
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 import signal
@@ -192,7 +193,8 @@ def said_everywhere(cluster: LocalCluster, node: str, why: str) -> None:
     assert cluster.page(node, "/readyz").status == 503
     assert cluster.page(node, "/healthz").status == 200
     assert f"this acceptor does not vote: {why}" in cluster.log(node)
-    assert why in json.dumps(cluster.page(node, "/logs").content)
+    assert why in cluster.text(node, "/logs")
+    assert why in html.unescape(cluster.text(node, "/view-logs"))
     wait_until(
         lambda: (
             cluster.status("client-1")["quorum"]

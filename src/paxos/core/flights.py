@@ -111,7 +111,7 @@ class Connection:
     def __init__(self) -> None:
         self.kind = ""
         self.outstanding = 0
-        self.parked: deque[ClientCommands] = deque()
+        self.parked: deque[tuple[str, Chunk]] = deque()
 
 
 class Latencies:

@@ -132,7 +132,7 @@ class Gateway:
                 connection = self._connections.get(event.connection)
                 if connection is None:
                     connection = self._connections[event.connection] = Connection()
-                self._admit(connection, event, now_ms)
+                self._take_in(connection, event, now_ms)
                 return []
             case Drained():
                 return self._leave(now_ms)
@@ -143,7 +143,7 @@ class Gateway:
             case Disconnected(peer=peer):
                 return self._on_disconnected(peer, now_ms)
             case ClientGone(connection=connection_id):
-                self._connections.pop(connection_id, None)
+                self._on_client_gone(connection_id)
                 return []
             case Start():
                 return self._on_start(dice)
@@ -193,8 +193,8 @@ class Gateway:
 
     # ------------------------------------------------------------ taking commands in
 
-    def _admit(self, connection: Connection, event: ClientCommands, now_ms: float) -> None:
-        """Queue commands where their connection's order allows it, or park them."""
+    def _take_in(self, connection: Connection, event: ClientCommands, now_ms: float) -> None:
+        """Count commands in, whether they are queued or parked: both are memory."""
         match event:
             case ClientWrites():
                 kind = "log"
@@ -202,25 +202,41 @@ class Gateway:
                 kind = "read"
             case _:
                 kind = "stale"
+        chunk = Chunk(event.connection, event.commands, now_ms)
+        self._queued_bytes += chunk.size
+        self._queued += len(chunk.commands)
+        self._admit(connection, kind, chunk)
+
+    def _admit(self, connection: Connection, kind: str, chunk: Chunk) -> None:
+        """Queue commands where their connection's order allows it, or park them."""
         if connection.parked:
-            connection.parked.append(event)
+            connection.parked.append((kind, chunk))
             return
         if connection.outstanding and connection.kind != kind:
             if connection.kind != "log":
-                connection.parked.append(event)
+                connection.parked.append((kind, chunk))
                 return
             kind = "log"
         connection.kind = kind
-        connection.outstanding += len(event.commands)
-        chunk = Chunk(event.connection, event.commands, now_ms)
-        self._queued_bytes += chunk.size
-        self._queued += len(event.commands)
+        connection.outstanding += len(chunk.commands)
         if kind == "log":
             self._writes.append(chunk)
         elif kind == "read":
             self._reads.append(chunk)
         else:
             self._stale_reads.append(chunk)
+
+    def _count_out(self, chunk: Chunk) -> None:
+        self._queued_bytes -= chunk.size
+        self._queued -= len(chunk.commands)
+
+    def _on_client_gone(self, connection_id: int) -> None:
+        """Forget a connection. What it had queued still runs, as with any store; what was parked
+        behind unanswered commands has not begun, and never will."""
+        connection = self._connections.pop(connection_id, None)
+        if connection is not None:
+            for _, chunk in connection.parked:
+                self._count_out(chunk)
 
     def _answer(self, origins: list[Origin], replies: list[Any], now_ms: float) -> list[Effect]:
         """Hand each connection its replies, and admit what was parked behind them."""
@@ -234,8 +250,8 @@ class Gateway:
                 connection.outstanding -= count
                 if not connection.outstanding and connection.parked:
                     parked, connection.parked = connection.parked, deque()
-                    for event in parked:
-                        self._admit(connection, event, now_ms)
+                    for kind, chunk in parked:
+                        self._admit(connection, kind, chunk)
             start = end
         return effects
 
@@ -251,8 +267,7 @@ class Gateway:
                 break
             chunks.append(queue.popleft())
         for chunk in chunks:
-            self._queued_bytes -= chunk.size
-            self._queued -= len(chunk.commands)
+            self._count_out(chunk)
         return chunks
 
     # ------------------------------------------------------------ sending
@@ -586,10 +601,11 @@ class Gateway:
             (self._reads, "read"),
             (self._stale_reads, "read"),
         ):
-            while queue and queue[0].arrived_ms <= oldest:
-                chunk = queue.popleft()
-                self._queued_bytes -= chunk.size
-                self._queued -= len(chunk.commands)
+            # Not only from the front: what was parked for a while is queued late.
+            expired = [chunk for chunk in queue if chunk.arrived_ms <= oldest]
+            for chunk in expired:
+                queue.remove(chunk)
+                self._count_out(chunk)
                 self._errors += len(chunk.commands)
                 origins = [(chunk.connection, len(chunk.commands))]
                 error = _unavailable(what, why)
