@@ -292,10 +292,22 @@ class Links:
     async def _dial(self, node: NodeId, host: str, port: int) -> Link | None:
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                _, link = await self.loop.create_connection(lambda: Link(self, node), host, port)
+                address = await self._look_up(host, port)
+                _, link = await self.loop.create_connection(lambda: Link(self, node), address, port)
         except (OSError, TimeoutError):
             return None
         return link
+
+    async def _look_up(self, host: str, port: int) -> str:
+        """Return the first address of a host. Raises OSError.
+
+        A lookup cannot be stopped: one that is given up goes on, and its late failure is
+        retrieved here, where nobody waits for it any more.
+        """
+        lookup = asyncio.ensure_future(self.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        lookup.add_done_callback(lambda late: late.cancelled() or late.exception())
+        found = await asyncio.shield(lookup)
+        return str(found[0][4][0])
 
     # links call these ---------------------------------------------------------
 

@@ -283,6 +283,15 @@ def test_one_service_per_node_when_the_stack_is_up() -> None:
     assert sorted(names) == sorted(f"{STACK}_{service} 1/1" for service in PAGES)
 
 
+def test_no_node_falls_over_when_the_stack_starts() -> None:
+    """For the first seconds no name is in DNS: nodes must wait for one another, not end.
+
+    A task that ended stays in Swarm's history, with the reason.
+    """
+    tasks = must("docker", "stack", "ps", STACK, "--no-trunc", "--format", "{{.Name}} {{.Error}}")
+    assert sorted(tasks.splitlines()) == sorted(f"{STACK}_{service}.1 " for service in PAGES)
+
+
 @pytest.mark.parametrize("service", PAGES)
 def test_pages_answer_when_the_stack_is_up(service: str) -> None:
     wait_until(lambda: is_ready(service), f"{service} is ready", 60)

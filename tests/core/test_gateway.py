@@ -1,0 +1,524 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from paxos.core.effects import ClientGone
+from paxos.core.messages import (
+    Batch,
+    LeaderState,
+    NotLeader,
+    OpenSession,
+    OutOfOrder,
+    Read,
+    ReadResults,
+    Results,
+    SessionOpened,
+    SessionUnknown,
+    StaleRead,
+    Submit,
+    Subscribe,
+    SubscribeOpening,
+    Unsubscribe,
+)
+from paxos.core.settings import Limits, Settings
+from paxos.core.types import Ballot, NodeId, Slot
+from tests.core.builders import (
+    A1,
+    A2,
+    A3,
+    C2,
+    L1,
+    L2,
+    P1,
+    P2,
+    Bench,
+    a_gateway,
+    delivered,
+    messages,
+    nothing_sent,
+    sent,
+    timers,
+    traced,
+)
+
+SESSION = Slot(4)
+
+
+def leads(ballot: int, *voting: NodeId, **abstaining: str) -> LeaderState:
+    return LeaderState(
+        ballot=Ballot(ballot),
+        voting=list(voting or (A1, A2, A3)),
+        abstaining={NodeId(name.replace("_", "-")): why for name, why in abstaining.items()},
+    )
+
+
+def results(sequence: int, *replies: Any, session: int = SESSION, slot: int = 9) -> Results:
+    return Results(
+        session=Slot(session),
+        sequence=sequence,
+        slot=Slot(slot),
+        revision=1,
+        results=msgspec.msgpack.encode(list(replies)),
+    )
+
+
+def read_results(number: int, *replies: Any) -> ReadResults:
+    packed = msgspec.msgpack.encode(list(replies))
+    return ReadResults(read=number, slot=Slot(9), revision=1, results=packed)
+
+
+def nonce(bench: Bench) -> int:
+    return int(bench.role._nonce)
+
+
+def linked(settings: Settings | None = None) -> Bench:
+    """Return a gateway that knows its leader and has asked for a session."""
+    bench = a_gateway(settings=settings)
+    for peer in (P1, P2, L1, L2):
+        bench.connect(peer)
+    bench.receive(P1, leads(101))
+    return bench
+
+
+def ready(settings: Settings | None = None) -> Bench:
+    """Return a gateway with leader, learner and session."""
+    bench = linked(settings)
+    bench.receive(L1, SessionOpened(nonce=nonce(bench), session=SESSION))
+    assert bench.role.session == SESSION
+    return bench
+
+
+def batches(effects: list[Any]) -> list[tuple[int, list[Any]]]:
+    """Return (sequence, commands) of every batch that is submitted."""
+    out = []
+    for submit in messages(effects, Submit):
+        batch = msgspec.msgpack.decode(submit.batch, type=Batch)
+        assert batch.sequence == submit.sequence
+        out.append((batch.sequence, msgspec.msgpack.decode(batch.commands)))
+    return out
+
+
+def write(bench: Bench, connection: int, *texts: bytes) -> list[Any]:
+    bench.write(connection, *[[b"WRITE", text] for text in texts])
+    return bench.drain()
+
+
+# ---------------------------------------------------------------- session
+
+
+def test_a_session_is_asked_of_the_log_when_a_leader_is_found() -> None:
+    """DESIGN rule 6: a session is opened through the log."""
+    bench = a_gateway()
+    for peer in (P1, L1, L2):
+        bench.connect(peer)
+    effects = bench.receive(P1, leads(101))
+    assert traced(effects) == ["leader_found"]
+    [(to, submit)] = sent(effects, Submit)
+    opening = msgspec.msgpack.decode(submit.batch, type=OpenSession)
+    assert to == (P1,)
+    assert opening == OpenSession(gateway=NodeId("client-1"), nonce=nonce(bench))
+    told = SubscribeOpening(nonce=nonce(bench))
+    assert sent(effects, SubscribeOpening) == [((L1, L2), told)]
+
+
+def test_a_session_is_asked_for_again_when_no_answer_came() -> None:
+    """The request, or its answer, may be lost; the nonce opens one session only."""
+    bench = linked()
+    [first] = messages(bench.fire("watch"), Submit)
+    [second] = messages(bench.fire("watch"), Submit)
+    assert first.batch == second.batch
+    assert first.attempt < second.attempt
+
+
+def test_results_are_taken_from_one_learner_when_the_session_is_open() -> None:
+    """The other learner is told to be quiet."""
+    bench = linked()
+    effects = bench.receive(L2, SessionOpened(nonce=nonce(bench), session=SESSION))
+    assert sent(effects, Unsubscribe) == [((L2,), Unsubscribe())]
+    subscribe = Subscribe(session=SESSION, acknowledged=0)
+    assert sent(effects, Subscribe) == [((L1,), subscribe)]
+
+
+def test_a_session_of_another_life_is_ignored_when_it_comes_late() -> None:
+    """DESIGN rule 6: the nonce names this process."""
+    bench = linked()
+    bench.receive(L1, SessionOpened(nonce=nonce(bench) + 1, session=SESSION))
+    assert bench.role.session == 0
+
+
+def test_writes_wait_when_there_is_no_session_yet() -> None:
+    """No command enters the log outside a session."""
+    bench = linked()
+    assert nothing_sent(write(bench, 1, b"x"))
+    assert bench.role.status().queued == 1
+    bench.receive(L1, SessionOpened(nonce=nonce(bench), session=SESSION))
+    assert batches(bench.drain()) == [(1, [[b"WRITE", b"x"]])]
+
+
+def test_clients_are_told_unknown_when_the_session_was_replaced() -> None:
+    """DESIGN rule 6: what was under way can never be asked about again: indefinite."""
+    bench = ready()
+    write(bench, 1, b"x")
+    old = nonce(bench)
+    bench.dice = 0.9
+    effects = bench.receive(L1, SessionUnknown(session=SESSION))
+    [(_, [reply])] = delivered(effects)
+    assert reply["error"].startswith("UNKNOWN")
+    assert bench.role.session == 0
+    assert nonce(bench) != old
+    assert messages(effects, Submit)
+
+
+# ---------------------------------------------------------------- writes
+
+
+def test_commands_share_a_batch_when_they_arrive_together() -> None:
+    """DESIGN "One write": a batch holds what arrived together."""
+    bench = ready()
+    bench.write(1, [b"WRITE", b"a"])
+    bench.write(2, [b"WRITE", b"b"], [b"WRITE", b"c"])
+    assert batches(bench.drain()) == [
+        (1, [[b"WRITE", b"a"], [b"WRITE", b"b"], [b"WRITE", b"c"]])
+    ]
+
+
+def test_each_connection_gets_its_own_replies_when_a_batch_is_done() -> None:
+    """DESIGN rule 6: "never another's"."""
+    bench = ready()
+    bench.write(1, [b"WRITE", b"a"])
+    bench.write(2, [b"WRITE", b"b"], [b"WRITE", b"c"])
+    bench.drain()
+    assert delivered(bench.receive(L1, results(1, 5, 6, 7))) == [(1, [5]), (2, [6, 7])]
+
+
+def test_a_batch_is_answered_once_when_both_learners_answer() -> None:
+    """DESIGN rule 6."""
+    bench = ready()
+    write(bench, 1, b"a")
+    assert delivered(bench.receive(L1, results(1, 5)))
+    assert bench.receive(L2, results(1, 5)) == []
+
+
+def test_results_count_for_nothing_when_they_are_of_another_session() -> None:
+    """DESIGN rule 6: told its own command's result, never another's."""
+    bench = ready()
+    write(bench, 1, b"a")
+    assert bench.receive(L1, results(1, 5, session=3)) == []
+
+
+def test_sequences_rise_one_by_one_when_batches_leave() -> None:
+    """DESIGN rule 6: the unit that is applied at most once."""
+    bench = ready()
+    numbers = [batches(write(bench, n, b"x"))[0][0] for n in range(1, 5)]
+    assert numbers == [1, 2, 3, 4]
+
+
+def test_commands_gather_when_as_many_batches_are_under_way_as_may_be() -> None:
+    """DESIGN: a batch "grows only while something is" in flight; STYLE 19."""
+    bench = ready()
+    for number in range(1, 5):
+        write(bench, number, b"x")
+    assert nothing_sent(write(bench, 5, b"y"))
+    assert nothing_sent(write(bench, 6, b"z"))
+    bench.receive(L1, results(1, 1))
+    assert batches(bench.drain()) == [(5, [[b"WRITE", b"y"], [b"WRITE", b"z"]])]
+
+
+def test_a_batch_is_closed_when_it_would_grow_too_large() -> None:
+    """STYLE 19: batch_bytes_max, batch_commands_max; one larger command travels alone."""
+    bench = ready(Settings(limits=Limits(batch_bytes_max=60)))
+    bench.write(1, [b"WRITE", b"x" * 500])
+    bench.write(2, [b"WRITE", b"a"])
+    bench.write(3, [b"WRITE", b"b"])
+    bench.write(4, [b"WRITE", b"c" * 30])
+    assert [len(commands) for _, commands in batches(bench.drain())] == [1, 2, 1]
+    bench = ready(Settings(limits=Limits(batch_commands_max=2)))
+    for connection in range(1, 6):
+        bench.write(connection, [b"WRITE", b"a"])
+    assert [len(commands) for _, commands in batches(bench.drain())] == [2, 2, 1]
+
+
+def test_replies_come_in_order_when_results_overtake_each_other() -> None:
+    """Order within a connection: clients never see results overtake."""
+    bench = ready()
+    write(bench, 1, b"a")
+    write(bench, 1, b"b")
+    assert delivered(bench.receive(L1, results(2, 22))) == []
+    assert delivered(bench.receive(L1, results(1, 11))) == [(1, [11]), (1, [22])]
+
+
+def test_nobody_is_answered_when_the_connection_is_gone() -> None:
+    """ClientGone: its answers are wanted no more; the batch still finishes."""
+    bench = ready()
+    write(bench, 1, b"a")
+    bench.step(ClientGone(connection=1))
+    assert delivered(bench.receive(L1, results(1, 5))) == []
+    assert bench.role.status().inflight == 0
+
+
+def test_confirmations_are_remembered_up_to_a_bound_when_results_come() -> None:
+    """DESIGN: `responses` prints what the learners confirmed; STYLE 19."""
+    bench = ready(Settings(limits=Limits(responses_max=2)))
+    for number in (1, 2, 3):
+        write(bench, 1, b"a")
+        bench.receive(L1, results(number, 5, slot=10 + number))
+    assert [(c.sequence, c.slot, c.commands) for c in bench.role.confirmations] == [
+        (2, 12, 1),
+        (3, 13, 1),
+    ]
+
+
+def test_doors_are_asked_to_wait_when_too_much_is_queued() -> None:
+    """STYLE 19: gateway_queue_bytes_max."""
+    bench = a_gateway(settings=Settings(limits=Limits(gateway_queue_bytes_max=100)))
+    bench.write(1, [b"WRITE", b"x" * 50])
+    assert not bench.role.overloaded
+    bench.write(1, [b"WRITE", b"x" * 50])
+    assert bench.role.overloaded
+
+
+# ---------------------------------------------------------------- order within a connection
+
+
+def test_reads_join_the_log_when_writes_of_their_connection_are_under_way() -> None:
+    """gateway.py: commands of one connection take effect in the order in which they were sent."""
+    bench = ready()
+    bench.write(1, [b"WRITE", b"a"])
+    bench.read(1, [b"READ"])
+    effects = bench.drain()
+    assert batches(effects) == [(1, [[b"WRITE", b"a"], [b"READ"]])]
+    assert messages(effects, Read) == []
+
+
+def test_writes_wait_when_reads_of_their_connection_are_under_way() -> None:
+    """gateway.py: "while its reads are under way, its writes wait"."""
+    bench = ready()
+    bench.read(1, [b"READ"])
+    [read] = messages(bench.drain(), Read)
+    bench.write(1, [b"WRITE", b"a"])
+    bench.read(1, [b"READ"])
+    assert nothing_sent(bench.drain())
+    bench.receive(L1, read_results(read.read, []))
+    assert batches(bench.drain()) == [(1, [[b"WRITE", b"a"], [b"READ"]])]
+
+
+def test_other_connections_go_on_when_one_waits() -> None:
+    """Order is a promise within a connection, not between them."""
+    bench = ready()
+    bench.read(1, [b"READ"])
+    bench.write(2, [b"WRITE", b"a"])
+    effects = bench.drain()
+    assert len(messages(effects, Read)) == len(messages(effects, Submit)) == 1
+
+
+# ---------------------------------------------------------------- reads
+
+
+def test_reads_go_to_a_learner_and_come_back_when_nothing_is_written() -> None:
+    """DESIGN rule 7."""
+    bench = ready()
+    bench.read(1, [b"GET", b"k"])
+    bench.read(2, [b"READ"])
+    [(to, read)] = sent(bench.drain(), Read)
+    assert to == (L1,)
+    assert msgspec.msgpack.decode(read.commands) == [[b"GET", b"k"], [b"READ"]]
+    effects = bench.receive(L1, read_results(read.read, None, []))
+    assert delivered(effects) == [(1, [None]), (2, [[]])]
+
+
+def test_a_stale_read_says_so_when_it_is_asked_for() -> None:
+    """DESIGN rule 7: an explicit choice."""
+    bench = ready()
+    bench.stale_read(1, [b"READ"])
+    effects = bench.drain()
+    assert len(messages(effects, StaleRead)) == 1
+    assert messages(effects, Read) == []
+
+
+def test_reads_are_asked_elsewhere_when_the_learner_goes() -> None:
+    """DESIGN: any learner can answer."""
+    bench = ready()
+    bench.read(1, [b"READ"])
+    [read] = messages(bench.drain(), Read)
+    effects = bench.disconnect(L1)
+    assert sent(effects, Read) == [((L2,), read)]
+    assert sent(effects, Subscribe) == [((L2,), Subscribe(session=SESSION, acknowledged=0))]
+
+
+def test_an_answer_of_an_earlier_life_is_ignored_when_it_comes_late() -> None:
+    """DESIGN rule 6: reads are numbered from a random start."""
+    bench = ready()
+    bench.read(1, [b"READ"])
+    [read] = messages(bench.drain(), Read)
+    assert bench.receive(L1, read_results(read.read - 1, [])) == []
+    assert bench.receive(L1, read_results(read.read + 1, [])) == []
+
+
+def test_gateways_spread_over_learners_when_there_are_several() -> None:
+    """client-1 prefers learner-1, client-2 learner-2."""
+    bench = a_gateway(C2)
+    bench.connect(L1)
+    assert bench.role.status().learner == L1
+    bench.connect(L2)
+    assert bench.role.status().learner == L2
+
+
+# ---------------------------------------------------------------- who leads
+
+
+def test_batches_go_to_the_new_leader_when_it_changes() -> None:
+    """PMMC 2: a client sends again until it learns the result, whoever leads."""
+    bench = ready()
+    write(bench, 1, b"a")
+    write(bench, 2, b"b")
+    effects = bench.receive(P2, leads(202))
+    assert [to for to, _ in sent(effects, Submit)] == [(P2,), (P2,)]
+    assert [number for number, _ in batches(effects)] == [1, 2]
+    assert {m.attempt for m in messages(effects, Submit)} == {bench.role._attempt}
+
+
+def test_an_older_leader_is_not_believed_when_a_higher_ballot_is_known() -> None:
+    """STYLE "What goes wrong": a leader recorded without a ballot."""
+    bench = ready()
+    bench.receive(P2, leads(202))
+    assert bench.receive(P1, leads(101)) == []
+    assert bench.role.status().leader == P2
+
+
+def test_hearsay_names_no_leader_when_the_leader_itself_said_nothing() -> None:
+    """A follower's report is a hint; the leader must be linked and speak for itself."""
+    bench = a_gateway()
+    bench.connect(P2)
+    bench.receive(P2, leads(101))
+    assert bench.role.status().leader is None
+
+
+def test_nobody_leads_when_the_leader_says_it_does_not() -> None:
+    """messages.NotLeader; the link that closes says the same."""
+    bench = ready()
+    bench.receive(P1, NotLeader(stream=SESSION, sequence=1, ballot=Ballot(0)))
+    assert bench.role.status().leader is None
+    bench = ready()
+    bench.disconnect(P1)
+    assert bench.role.status().leader is None
+    bench = ready()
+    bench.receive(P1, leads(0))
+    assert bench.role.status().leader is None
+
+
+def test_everything_is_sent_again_when_a_batch_was_chosen_out_of_order() -> None:
+    """messages.OutOfOrder; once per attempt."""
+    bench = ready()
+    write(bench, 1, b"a")
+    write(bench, 2, b"b")
+    bench.now_ms += 10
+    order = OutOfOrder(session=SESSION, sequence=2, expected=1)
+    assert [number for number, _ in batches(bench.receive(L1, order))] == [1, 2]
+    assert bench.receive(L1, order) == []
+
+
+# ---------------------------------------------------------------- time
+
+
+def test_a_batch_is_asked_for_elsewhere_when_no_answer_comes() -> None:
+    """settings.retry_ms: results from another learner, the batch at the leader again."""
+    bench = ready()
+    write(bench, 1, b"a")
+    bench.now_ms += 401
+    effects = bench.fire("watch")
+    assert sent(effects, Subscribe) == [((L2,), Subscribe(session=SESSION, acknowledged=0))]
+    assert [number for number, _ in batches(effects)] == [1]
+    assert timers(effects) == {"watch": 100}
+    assert bench.role.status().retries == 1
+
+
+def test_a_new_attempt_begins_when_the_same_was_asked_for_in_vain() -> None:
+    """gateway.NEW_ATTEMPT_TRIES: part of an attempt may be lost on its way."""
+    bench = ready()
+    [first] = messages(write(bench, 1, b"a"), Submit)
+    attempts = []
+    for _ in range(5):
+        bench.now_ms += 2001
+        bench.role.flights[1].arrived_ms = bench.now_ms
+        attempts += [m.attempt for m in messages(bench.fire("watch"), Submit)]
+    assert attempts[0] == first.attempt
+    assert attempts[-1] > first.attempt
+
+
+def test_a_write_is_definitely_not_done_when_it_never_left() -> None:
+    """STYLE 17: definite: it did not happen; and the sentence says what is missing."""
+    bench = a_gateway()
+    bench.write(1, [b"WRITE", b"a"])
+    bench.drain()
+    bench.now_ms += 5000
+    [(_, [reply])] = delivered(bench.fire("watch"))
+    assert reply["error"] == (
+        "UNAVAILABLE the write did not happen: no proposer can be reached (waited 5 s)"
+    )
+
+
+def test_a_write_is_unknown_when_it_left_and_no_result_came() -> None:
+    """STYLE 17: indefinite: it may have happened; the batch stays under way."""
+    bench = ready()
+    write(bench, 1, b"a")
+    bench.now_ms += 5000
+    [(_, [reply])] = delivered(bench.fire("watch"))
+    assert reply["error"].startswith("UNKNOWN the outcome is not known")
+    assert bench.role.status().inflight == 1
+    assert delivered(bench.receive(L1, results(1, 5))) == []
+    assert bench.role.status().inflight == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "complaint"),
+    [
+        (leads(101, A1, acceptor_2="its volume is blank"), "1 of 3 acceptors vote and 2 are"),
+        (leads(101, A1, acceptor_2="its volume is blank"), "acceptor-2 does not vote: its volume"),
+        (leads(101, A1), "acceptor-3 does not answer"),
+    ],
+)
+def test_an_error_names_what_is_missing_when_there_is_no_quorum(
+    state: LeaderState, complaint: str
+) -> None:
+    """DESIGN rule 8: says why, where the user looks."""
+    bench = ready()
+    bench.receive(P1, state)
+    bench.read(1, [b"READ"])
+    bench.drain()
+    bench.now_ms += 5000
+    [(_, [reply])] = delivered(bench.fire("watch"))
+    assert reply["error"].startswith("UNAVAILABLE the read was not answered: no quorum")
+    assert complaint in reply["error"]
+
+
+def test_status_is_an_immutable_snapshot_when_taken() -> None:
+    """STYLE 21."""
+    bench = ready()
+    write(bench, 1, b"a", b"b")
+    bench.now_ms += 4
+    bench.receive(L1, results(1, 1, 2))
+    bench.read(2, [b"READ"])
+    status = msgspec.to_builtins(bench.role.status())
+    assert status == {
+        "leader": "proposer-1",
+        "ballot": 101,
+        "quorum": {
+            "needed": 2,
+            "of": 3,
+            "voting": ["acceptor-1", "acceptor-2", "acceptor-3"],
+            "abstaining": {},
+        },
+        "learner": "learner-1",
+        "session": 4,
+        "queued": 1,
+        "inflight": 0,
+        "writes": 2,
+        "reads": 0,
+        "errors": 0,
+        "retries": 0,
+        "write_ms": {"p50": 4.0, "p99": 4.0},
+        "read_ms": {"p50": 0.0, "p99": 0.0},
+    }
