@@ -174,9 +174,8 @@ def report(results: dict[str, Any]) -> None:
             print(f"\n### {case}: the disk was never quiet")
             continue
         votes, size = case.split("x")
-        print(
-            f"\n### {votes} vote(s) of {int(size) // 1024} KiB per sync ({len(engines['file'])} rounds)\n"
-        )
+        counted = len(engines["file"])
+        print(f"\n### {votes} vote(s) of {int(size) // 1024} KiB per sync ({counted} rounds)\n")
         print(
             "| engine | commits/s | of file | CPU µs/commit | p99 µs | peak MiB "
             "| disk KiB/commit | reopen ms |"

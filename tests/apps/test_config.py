@@ -178,8 +178,8 @@ def test_node_outside_the_cluster_is_refused() -> None:
          " least twice timeouts.retry_ms = 400, such as 4000"),
         ("[timeouts]\nsuspect_ms = 9000", "timeouts.request_ms = 5000 (default): must be more than"
          " timeouts.suspect_ms = 9000, so that"),
-        ("[limits]\nvalue_bytes_max = 41943040", "limits.message_bytes_max = 41943040 (default):"
-         " must be more than limits.value_bytes_max + limits.batch_bytes_max"),
+        ("[limits]\nmessage_bytes_max = 9437184", "limits.message_bytes_max = 9437184"
+         " (cluster.toml): must be more than limits.value_bytes_max + limits.batch_bytes_max"),
         ("[limits]\nlink_bytes_max = 50000000", "limits.link_bytes_max = 50000000 (cluster.toml):"
          " must be at least twice limits.message_bytes_max"),
         ("[limits]\nleader_queue_bytes_max = 2000000", "limits.leader_queue_bytes_max = 2000000"

@@ -24,7 +24,6 @@ from paxos.core.effects import (
     Event,
     Persist,
     Received,
-    Recovered,
     Send,
     SetTimer,
     Stamped,
@@ -155,7 +154,7 @@ def delivered(effects: list[Effect]) -> list[tuple[int, list[Any]]]:
 def open_journal(node: NodeId = A1, *more: Any) -> MemoryJournal:
     """Return the journal of a member of the cluster, as its next life finds it."""
     journal = MemoryJournal()
-    journal.append(Stamped(cluster=CLUSTER, node=node, phase="open"))
+    journal.append(Stamped(cluster=CLUSTER, node=node, phase="open", acceptors=ACCEPTORS))
     for record in more:
         journal.append(record)
     journal.sync()
@@ -227,9 +226,7 @@ def a_leader(node: NodeId = P1, settings: Settings | None = None) -> Bench:
 def a_learner(node: NodeId = L1, settings: Settings | None = None) -> Bench:
     """Return a started learner with an empty machine."""
     journal = open_journal(node)
-    role = Learner(
-        node, membership_of(), settings or Settings(), Machine(), journal.recovered
-    )
+    role = Learner(node, membership_of(), settings or Settings(), Machine(), journal.recovered)
     bench = Bench(role, journal)
     bench.start()
     return bench

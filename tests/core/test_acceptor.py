@@ -2,8 +2,30 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.core.builders import (
+    A1,
+    A2,
+    A3,
+    ACCEPTORS,
+    CLUSTER,
+    L1,
+    L2,
+    P1,
+    P2,
+    P3,
+    Bench,
+    an_acceptor,
+    cancelled,
+    messages,
+    nothing_sent,
+    open_journal,
+    records,
+    sent,
+    timers,
+    traced,
+)
 
-from paxos.core.acceptor import Phase
+from paxos.core.acceptor import Acceptor, Phase
 from paxos.core.effects import AcceptedEntry, Promised, Recovered, Stamped
 from paxos.core.errors import VolumeDamaged
 from paxos.core.messages import (
@@ -31,27 +53,6 @@ from paxos.core.settings import Limits, Settings
 from paxos.core.types import Ballot, NodeId, Slot
 from paxos.sim.world import membership_of
 from paxos.storage.memory import MemoryJournal
-from tests.core.builders import (
-    A1,
-    A2,
-    A3,
-    CLUSTER,
-    L1,
-    L2,
-    P1,
-    P2,
-    P3,
-    Bench,
-    an_acceptor,
-    cancelled,
-    messages,
-    nothing_sent,
-    open_journal,
-    records,
-    sent,
-    timers,
-    traced,
-)
 
 
 def prepare(ballot: int, first: int = 1, last: int = 0) -> Prepare:
@@ -63,9 +64,7 @@ def accept(ballot: int, slot: int = 1, value: bytes = b"v", decided: int = 0) ->
 
 
 def entry(slot: int, ballot: int, value: bytes, decided: int = 0) -> AcceptedEntry:
-    return AcceptedEntry(
-        slot=Slot(slot), ballot=Ballot(ballot), value=value, decided=Slot(decided)
-    )
+    return AcceptedEntry(slot=Slot(slot), ballot=Ballot(ballot), value=value, decided=Slot(decided))
 
 
 def accepted(slot: int, ballot: int, value: bytes) -> AcceptedValue:
@@ -216,9 +215,7 @@ def test_a_canvass_changes_nothing_when_answered() -> None:
     bench.receive(P1, accept(101, decided=0))
     effects = bench.receive(P2, Canvass(round=4))
     assert records(effects) == []
-    reply = CanvassReply(
-        round=4, promised=Ballot(101), leader=Ballot(101), decided=Slot(0)
-    )
+    reply = CanvassReply(round=4, promised=Ballot(101), leader=Ballot(101), decided=Slot(0))
     assert sent(effects, CanvassReply) == [((P2,), reply)]
 
 
@@ -369,7 +366,7 @@ def test_another_acceptor_adopts_the_founding_when_the_first_is_formatted() -> N
     bench = blank(A2)
     bench.receive(A1, state("formatted", "new"))
     [stamp] = records(bench.receive(A3, state("blank")))
-    assert stamp == Stamped(cluster="new", node=A2, phase="formatted")
+    assert stamp == Stamped(cluster="new", node=A2, phase="formatted", acceptors=ACCEPTORS)
 
 
 def formatted(node: NodeId = A2, cluster: str = "new") -> Bench:
@@ -387,7 +384,7 @@ def test_a_formatted_acceptor_votes_when_all_the_others_are_formatted_too() -> N
     bench.receive(A3, state("blank"))
     assert bench.role.phase is Phase.FORMATTED
     effects = bench.receive(A3, state("formatted", "new"))
-    assert records(effects) == [Stamped(cluster="new", node=A2, phase="open")]
+    assert records(effects) == [Stamped(cluster="new", node=A2, phase="open", acceptors=ACCEPTORS)]
     assert cancelled(effects) == {"founding"}
     assert bench.role.voting
     assert messages(bench.receive(P1, prepare(101)), Promise)
@@ -466,7 +463,7 @@ def test_a_formatted_volume_is_barred_when_another_belongs_elsewhere() -> None:
 
 def formatted_journal(node: NodeId, cluster: str) -> MemoryJournal:
     journal = MemoryJournal()
-    journal.append(Stamped(cluster=cluster, node=node, phase="formatted"))
+    journal.append(Stamped(cluster=cluster, node=node, phase="formatted", acceptors=ACCEPTORS))
     journal.sync()
     return journal.crash()
 
@@ -476,7 +473,7 @@ def test_founding_goes_on_when_a_formatted_acceptor_starts_again() -> None:
     bench = an_acceptor(A2, formatted_journal(A2, "new"))
     bench.receive(A1, state("open", "new"))
     effects = bench.receive(A3, state("formatted", "new"))
-    assert records(effects) == [Stamped(cluster="new", node=A2, phase="open")]
+    assert records(effects) == [Stamped(cluster="new", node=A2, phase="open", acceptors=ACCEPTORS)]
 
 
 def test_a_volume_of_another_node_is_barred_when_mounted_here() -> None:
@@ -484,6 +481,15 @@ def test_a_volume_of_another_node_is_barred_when_mounted_here() -> None:
     bench = an_acceptor(A1, open_journal(A3))
     assert bench.role.phase is Phase.BARRED
     assert bench.role.reason == "the volume belongs to acceptor-3, not to acceptor-1"
+    assert messages(bench.receive(P1, prepare(101)), Abstain)
+
+
+def test_a_volume_is_barred_when_it_was_founded_with_other_acceptors() -> None:
+    """DESIGN rules 2 and 11: quorums come from the configuration that the log decided."""
+    bench = an_acceptor(A1, open_journal(A1), membership_of(acceptors=5))
+    assert bench.role.phase is Phase.BARRED
+    assert "founded with acceptor-1, acceptor-2, acceptor-3, but" in bench.role.reason
+    assert "set cluster.acceptors back" in bench.role.reason
     assert messages(bench.receive(P1, prepare(101)), Abstain)
 
 
@@ -504,11 +510,11 @@ def test_a_repaired_volume_votes_and_says_so_when_a_crash_had_torn_its_tail() ->
     class Repaired(MemoryJournal):
         @property
         def recovered(self) -> Recovered:
-            stamp = Stamped(cluster=CLUSTER, node=A1, phase="open")
+            stamp = Stamped(cluster=CLUSTER, node=A1, phase="open", acceptors=ACCEPTORS)
             return Recovered(stamp=stamp, repaired="17 bytes of a record were dropped")
 
     journal = Repaired()
-    journal.append(Stamped(cluster=CLUSTER, node=A1, phase="open"))
+    journal.append(Stamped(cluster=CLUSTER, node=A1, phase="open", acceptors=ACCEPTORS))
     bench = an_acceptor(A1, journal)
     assert bench.role.voting
 
@@ -543,7 +549,7 @@ def test_an_acceptor_stops_voting_when_bit_rot_shows_while_reading(
 ) -> None:
     """DESIGN rule 8: a corrupt volume does not vote, whenever that is found out."""
     journal = Rotting()
-    journal.append(Stamped(cluster=CLUSTER, node=A1, phase="open"))
+    journal.append(Stamped(cluster=CLUSTER, node=A1, phase="open", acceptors=ACCEPTORS))
     journal.append(entry(1, 101, b"v"))
     journal._recovered = journal._live.summary.recovered()
     bench = an_acceptor(A1, journal)
@@ -583,3 +589,18 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
     }
     with pytest.raises(AttributeError):
         status.promised = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("acceptors", [(A1,), (A1, A2), (A1, A2, A3, NodeId("acceptor-4"))])
+def test_an_acceptor_does_not_vote_when_the_configuration_names_other_acceptors(
+    acceptors: tuple[NodeId, ...],
+) -> None:
+    """DESIGN rules 2 and 11: quorums of two configurations need not intersect."""
+    journal = MemoryJournal()
+    journal.append(Stamped(cluster=CLUSTER, node=A1, phase="open", acceptors=acceptors))
+    journal.sync()
+    found = journal.crash()
+    acceptor = Acceptor(A1, membership_of(), Settings(), found, found.recovered)
+    acceptor.step(Start(), 0.0, 0.5)
+    assert not acceptor.voting
+    assert "was founded with" in acceptor.reason

@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-from paxos.core.discovery import Discovery
-from paxos.core.messages import Book, Register
-from paxos.core.settings import Settings
-from paxos.core.types import Ballot, NodeId
-from paxos.sim.world import membership_of
 from tests.core.builders import (
     A1,
     DISCOVERY,
@@ -18,6 +13,12 @@ from tests.core.builders import (
     timers,
     traced,
 )
+
+from paxos.core.discovery import Discovery
+from paxos.core.messages import Book, Register
+from paxos.core.settings import Settings
+from paxos.core.types import Ballot, NodeId
+from paxos.sim.world import membership_of
 
 
 def a_discovery() -> Bench:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.core.builders import A1, A2, A3, L1, P1
 
 from paxos.core.election import Election
 from paxos.core.messages import CanvassReply
 from paxos.core.settings import Timeouts
 from paxos.core.types import Ballot, Slot
 from paxos.sim.world import membership_of
-from tests.core.builders import A1, A2, A3, L1, P1
 
 
 @pytest.fixture

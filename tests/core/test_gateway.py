@@ -4,6 +4,24 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.core.builders import (
+    A1,
+    A2,
+    A3,
+    C2,
+    L1,
+    L2,
+    P1,
+    P2,
+    Bench,
+    a_gateway,
+    delivered,
+    messages,
+    nothing_sent,
+    sent,
+    timers,
+    traced,
+)
 
 from paxos.core.effects import ClientGone
 from paxos.core.messages import (
@@ -25,24 +43,6 @@ from paxos.core.messages import (
 )
 from paxos.core.settings import Limits, Settings
 from paxos.core.types import Ballot, NodeId, Slot
-from tests.core.builders import (
-    A1,
-    A2,
-    A3,
-    C2,
-    L1,
-    L2,
-    P1,
-    P2,
-    Bench,
-    a_gateway,
-    delivered,
-    messages,
-    nothing_sent,
-    sent,
-    timers,
-    traced,
-)
 
 SESSION = Slot(4)
 
@@ -180,9 +180,7 @@ def test_commands_share_a_batch_when_they_arrive_together() -> None:
     bench = ready()
     bench.write(1, [b"WRITE", b"a"])
     bench.write(2, [b"WRITE", b"b"], [b"WRITE", b"c"])
-    assert batches(bench.drain()) == [
-        (1, [[b"WRITE", b"a"], [b"WRITE", b"b"], [b"WRITE", b"c"]])
-    ]
+    assert batches(bench.drain()) == [(1, [[b"WRITE", b"a"], [b"WRITE", b"b"], [b"WRITE", b"c"]])]
 
 
 def test_each_connection_gets_its_own_replies_when_a_batch_is_done() -> None:

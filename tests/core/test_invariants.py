@@ -6,13 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from paxos.core.effects import AcceptedEntry, Counted, Deliver, Effect, Persist, Promised, Send
-from paxos.core.errors import InvariantViolation
-from paxos.core.invariants import DiscoveryWatcher, watcher_for
-from paxos.core.messages import Accept, Accepted, Heartbeat, Prepare, Promise
-from paxos.core.proposer import Phase
-from paxos.core.types import Ballot, Slot
 from tests.core.builders import (
     A1,
     C1,
@@ -32,12 +25,17 @@ from tests.core.builders import (
 from tests.core.test_discovery import a_discovery
 from tests.core.test_proposer import proposed
 
+from paxos.core.effects import AcceptedEntry, Counted, Deliver, Effect, Persist, Promised, Send
+from paxos.core.errors import InvariantViolation
+from paxos.core.invariants import DiscoveryWatcher, watcher_for
+from paxos.core.messages import Accept, Accepted, Heartbeat, Prepare, Promise
+from paxos.core.proposer import Phase
+from paxos.core.types import Ballot, Slot
+
 
 def persist_entry(slot: int, ballot: int) -> Persist:
     return Persist(
-        record=AcceptedEntry(
-            slot=Slot(slot), ballot=Ballot(ballot), value=b"v", decided=Slot(0)
-        )
+        record=AcceptedEntry(slot=Slot(slot), ballot=Ballot(ballot), value=b"v", decided=Slot(0))
     )
 
 

@@ -3,6 +3,30 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from tests.core.builders import (
+    A1,
+    A2,
+    A3,
+    ACCEPTORS,
+    C1,
+    C2,
+    CLUSTER,
+    L1,
+    P1,
+    PROPOSERS,
+    Bench,
+    a_learner,
+    batch,
+    choose,
+    envelope,
+    messages,
+    nothing_sent,
+    opening,
+    records,
+    sent,
+    timers,
+    traced,
+)
 
 from paxos.core.effects import Recovered, Stamped
 from paxos.core.learner import Learner
@@ -34,30 +58,6 @@ from paxos.core.types import Ballot, NodeId, Slot
 from paxos.machine.machine import Machine
 from paxos.sim.world import membership_of
 from paxos.storage.memory import MemoryJournal
-from tests.core.builders import (
-    A1,
-    A2,
-    A3,
-    ACCEPTORS,
-    C1,
-    C2,
-    CLUSTER,
-    L1,
-    P1,
-    PROPOSERS,
-    Bench,
-    a_learner,
-    batch,
-    choose,
-    envelope,
-    messages,
-    nothing_sent,
-    opening,
-    records,
-    sent,
-    timers,
-    traced,
-)
 
 
 def vote(slot: int, ballot: int = 101) -> Accepted:
@@ -283,7 +283,7 @@ def test_the_identity_is_kept_when_an_acceptor_shows_one() -> None:
     role = Learner(L1, membership_of(), Settings(), Machine(), Recovered())
     bench = Bench(role, MemoryJournal())
     assert records(bench.connect(A1, "")) == []
-    stamp = Stamped(cluster=CLUSTER, node=L1, phase="open")
+    stamp = Stamped(cluster=CLUSTER, node=L1, phase="open", acceptors=ACCEPTORS)
     assert records(bench.connect(A2, CLUSTER)) == [stamp]
     assert records(bench.connect(A3, CLUSTER)) == []
 

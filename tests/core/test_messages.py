@@ -26,6 +26,7 @@ SAMPLES: dict[Any, Any] = {
     Slot: 11,
     NodeId: "acceptor-2",
     list[NodeId]: ["acceptor-1", "acceptor-3"],
+    tuple[NodeId, ...]: ("acceptor-1", "acceptor-3"),
     dict[NodeId, str]: {"acceptor-2": "blank"},
     list[AcceptedValue]: [
         AcceptedValue(slot=Slot(1), ballot=Ballot(101), value=b"one"),
@@ -33,9 +34,7 @@ SAMPLES: dict[Any, Any] = {
     ],
     list[tuple[Slot, Ballot]]: [(1, 101), (2, 202)],
     list[Registration]: [
-        Registration(
-            node=NodeId("learner-1"), host="h", peer_port=1, page_port=2, incarnation=3
-        )
+        Registration(node=NodeId("learner-1"), host="h", peer_port=1, page_port=2, incarnation=3)
     ],
     list[bytes]: [b"a", b""],
 }

@@ -4,6 +4,34 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.core.builders import (
+    A1,
+    A2,
+    A3,
+    ACCEPTORS,
+    C1,
+    C2,
+    CLUSTER,
+    L1,
+    L2,
+    LEARNERS,
+    P1,
+    P2,
+    P3,
+    Bench,
+    a_leader,
+    a_proposer,
+    cancelled,
+    canvass_reply,
+    messages,
+    nothing_sent,
+    preparing,
+    promise,
+    records,
+    sent,
+    timers,
+    traced,
+)
 
 from paxos.core.effects import Counted, Recovered, Stamped
 from paxos.core.errors import InvariantViolation
@@ -27,38 +55,9 @@ from paxos.core.messages import (
 )
 from paxos.core.proposer import NO_OP, Phase, Proposer
 from paxos.core.settings import Limits, Settings
-from paxos.core.types import Ballot, NodeId, Slot
+from paxos.core.types import Ballot, Slot
 from paxos.sim.world import membership_of
 from paxos.storage.memory import MemoryJournal
-from tests.core.builders import (
-    A1,
-    A2,
-    A3,
-    ACCEPTORS,
-    C1,
-    C2,
-    CLUSTER,
-    L1,
-    L2,
-    LEARNERS,
-    P1,
-    P2,
-    P3,
-    Bench,
-    a_leader,
-    a_proposer,
-    cancelled,
-    canvass_reply,
-    messages,
-    nothing_sent,
-    open_journal,
-    preparing,
-    promise,
-    records,
-    sent,
-    timers,
-    traced,
-)
 
 
 def kept(slot: int, ballot: int, value: bytes) -> AcceptedValue:
@@ -144,7 +143,7 @@ def test_a_proposer_does_not_stand_when_its_volume_has_no_owner_yet() -> None:
     bench.start()
     assert nothing_sent(preparing(bench))
     [stamp] = records(bench.connect(A1, CLUSTER))
-    assert stamp == Stamped(cluster=CLUSTER, node=P1, phase="open")
+    assert stamp == Stamped(cluster=CLUSTER, node=P1, phase="open", acceptors=ACCEPTORS)
     assert messages(preparing(bench), Prepare)
 
 
@@ -562,9 +561,7 @@ def test_decided_slots_are_prepared_again_when_a_learner_is_stuck() -> None:
     """messages.Unstick: plain phase 1 and 2 at the leader's own ballot."""
     bench = decided_leader(b"a", b"b")
     effects = bench.receive(L1, unstick(1, 2))
-    assert messages(effects, Prepare) == [
-        Prepare(ballot=Ballot(101), first=Slot(1), last=Slot(2))
-    ]
+    assert messages(effects, Prepare) == [Prepare(ballot=Ballot(101), first=Slot(1), last=Slot(2))]
     assert bench.role.decided == 2
     answer = promise(101, kept(1, 101, b"a"), kept(2, 101, b"b"), last=2)
     assert nothing_sent(bench.receive(A3, promise(101, kept(1, 1, b"x"), last=2)))

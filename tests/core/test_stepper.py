@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.core.builders import A1, C1, P1, P2, messages, open_journal
 
 from paxos.core.acceptor import Acceptor
 from paxos.core.effects import (
@@ -25,7 +26,6 @@ from paxos.core.stepper import Stepper
 from paxos.core.types import Ballot, NodeId, Slot
 from paxos.sim.world import membership_of
 from paxos.storage.memory import MemoryJournal
-from tests.core.builders import A1, C1, P1, P2, messages, open_journal
 
 
 class Recording(MemoryJournal):

@@ -55,19 +55,26 @@ class FakeGateway:
         while self._pending and (count is None or taken < count):
             connection = self._pending[0][0]
             replies = []
-            while self._pending and self._pending[0][0] == connection \
-                    and (count is None or taken < count):
+            while (
+                self._pending
+                and self._pending[0][0] == connection
+                and (count is None or taken < count)
+            ):
                 replies.append(self._pending.popleft()[1])
                 taken += 1
             self.deliver(connection, replies)
         return taken
 
     def status(self) -> dict[str, Any]:
-        return {"leader": "proposer-1", "quorum": {"needed": 2, "of": 3}, "voting": ["acceptor-1"],
-                "reason": None}
+        return {
+            "leader": "proposer-1",
+            "quorum": {"needed": 2, "of": 3},
+            "voting": ["acceptor-1"],
+            "reason": None,
+        }
 
     def responses(self, limit: int | None) -> list[tuple[int, int, int, int, float]]:
-        return self.confirmed if limit is None else self.confirmed[len(self.confirmed) - limit:]
+        return self.confirmed if limit is None else self.confirmed[len(self.confirmed) - limit :]
 
     def carry_out(self, command: list[Any]) -> Any:
         """Return the reply to one command."""
@@ -234,13 +241,25 @@ class Talk:
 class House:
     """A door, its gateway and its loop."""
 
-    def __init__(self, *, at_once: bool = True, password: str | None = None,
-                 limits: Limits | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        at_once: bool = True,
+        password: str | None = None,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> None:
         self.gateway = FakeGateway(at_once=at_once)
         self.loop = FakeLoop()
         self.traces: list[Trace] = []
-        self.door = RespDoor(self.gateway, limits=limits or Limits(), password=password,
-                             node=NodeId("client-1"), trace=self.traces.append, **options)
+        self.door = RespDoor(
+            self.gateway,
+            limits=limits or Limits(),
+            password=password,
+            node=NodeId("client-1"),
+            trace=self.traces.append,
+            **options,
+        )
         self.door.attach(cast(asyncio.AbstractEventLoop, self.loop))
         self.gateway.deliver = self.door.deliver
 

@@ -55,12 +55,40 @@ def test_random_bytes_never_crash_a_connection(house, chunks):
     assert home.door.stats()["input_bytes"] == 0
 
 
-words = st.sampled_from([
-    b"SET", b"GET", b"MULTI", b"EXEC", b"WATCH", b"UNWATCH", b"DISCARD", b"PING", b"CLIENT",
-    b"COMMAND", b"DOCS", b"HELLO", b"AUTH", b"2", b"RESET", b"READONLY", b"a", b"b", b"INFO",
-    b"LIST", b"\xff", b"3", b"SETNAME", b"RESPONSES", b"STATUS", b"SELECT", b"0", b"DBSIZE",
-    b"INCR", b"n",
-])
+words = st.sampled_from(
+    [
+        b"SET",
+        b"GET",
+        b"MULTI",
+        b"EXEC",
+        b"WATCH",
+        b"UNWATCH",
+        b"DISCARD",
+        b"PING",
+        b"CLIENT",
+        b"COMMAND",
+        b"DOCS",
+        b"HELLO",
+        b"AUTH",
+        b"2",
+        b"RESET",
+        b"READONLY",
+        b"a",
+        b"b",
+        b"INFO",
+        b"LIST",
+        b"\xff",
+        b"3",
+        b"SETNAME",
+        b"RESPONSES",
+        b"STATUS",
+        b"SELECT",
+        b"0",
+        b"DBSIZE",
+        b"INCR",
+        b"n",
+    ]
+)
 
 
 @given(st.lists(st.lists(words, min_size=1, max_size=4), max_size=20), st.booleans())
@@ -83,8 +111,10 @@ def test_every_command_gets_exactly_one_answer(house, commands, at_once):
 def test_600_megabytes_announced_are_refused_at_once(house):
     home = house()
     talk = home.talk()
-    assert talk.say(b"SET a 1\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$600000000\r\nabc") == \
-        b"+OK\r\n-ERR Protocol error: invalid bulk length\r\n"
+    assert (
+        talk.say(b"SET a 1\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$600000000\r\nabc")
+        == b"+OK\r\n-ERR Protocol error: invalid bulk length\r\n"
+    )
     assert talk.transport.closing
     assert [trace.what for trace in home.traces] == ["client_failed"]
     assert home.door.stats()["failed_connections"] == 1
@@ -134,9 +164,13 @@ def test_one_client_too_many_is_told_so(house):
     assert home.door.stats()["rejected_connections"] == 1
 
 
-@pytest.mark.parametrize(("command", "bound"), [
-    (b"SET a 1\r\n", WRITES_OUTSTANDING_MAX), (b"GET a\r\n", READS_OUTSTANDING_MAX),
-])
+@pytest.mark.parametrize(
+    ("command", "bound"),
+    [
+        (b"SET a 1\r\n", WRITES_OUTSTANDING_MAX),
+        (b"GET a\r\n", READS_OUTSTANDING_MAX),
+    ],
+)
 def test_commands_wait_when_too_many_are_outstanding(house, command, bound):
     home = house(at_once=False)
     talk = home.talk()

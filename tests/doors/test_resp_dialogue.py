@@ -22,48 +22,56 @@ def parsed(data: bytes) -> list:
     return replies
 
 
-@pytest.mark.parametrize(("said", "heard"), [
-    (b"PING", b"+PONG"),
-    (b"ping hello", b"$5\r\nhello"),
-    (b"ECHO 'a b'", b"$3\r\na b"),
-    (b"SELECT 0", b"+OK"),
-    (b"SELECT 1", b"-ERR DB index is out of range"),
-    (b"SELECT x", b"-ERR value is not an integer or out of range"),
-    (b"SET a 1", b"+OK"),
-    (b"sEt a 1", b"+OK"),
-    (b"GET nothing", b"$-1"),
-    (b"INCR n", b":1"),
-    (b"WRITE 'novo valor'", b":1"),
-    (b"foo a b", b"-ERR unknown command 'foo', with args beginning with: 'a' 'b' "),
-    (b"REVISION a", b"-ERR unknown command 'REVISION', with args beginning with: 'a' "),
-    (b"GET", b"-ERR wrong number of arguments for 'get' command"),
-    (b"GET a b", b"-ERR wrong number of arguments for 'get' command"),
-    (b"PING a b", b"-ERR wrong number of arguments for 'ping' command"),
-    (b"EXEC", b"-ERR EXEC without MULTI"),
-    (b"DISCARD", b"-ERR DISCARD without MULTI"),
-    (b"UNWATCH", b"+OK"),
-    (b"HELLO 4", b"-NOPROTO unsupported protocol version"),
-    (b"HELLO x", b"-ERR Protocol version is not an integer or out of range"),
-    (b"AUTH x", b"-ERR AUTH <password> called without any password configured for the default "
-                b"user. Are you sure your configuration is correct?"),
-    (b"AUTH default x", b"+OK"),
-    (b"AUTH other x", b"-WRONGPASS invalid username-password pair or user is disabled."),
-    (b"CLIENT ID", b":1"),
-    (b"CLIENT GETNAME", b"$-1"),
-    (b"CLIENT SETNAME 'a b'",
-     b"-ERR Client names cannot contain spaces, newlines or special characters."),
-    (b"CLIENT SETINFO LIB-NAME redis-py", b"+OK"),
-    (b"CLIENT SETINFO LIB-X redis-py", b"-ERR Unrecognized option 'LIB-X'"),
-    (b"CLIENT NO-EVICT on", b"+OK"),
-    (b"CLIENT KILL x", b"-ERR unknown subcommand 'KILL'. Try CLIENT HELP."),
-    (b"CLIENT REPLY OFF", b"-ERR unknown subcommand 'REPLY'. Try CLIENT HELP."),
-    (b"CLIENT SETNAME", b"-ERR wrong number of arguments for 'client|setname' command"),
-    (b"COMMAND COUNT", b":%d" % len(ALL_COMMANDS)),
-    (b"COMMAND X", b"-ERR unknown subcommand 'X'. Try COMMAND HELP."),
-    (b"READONLY", b"+OK"),
-    (b"RESET", b"+RESET"),
-    (b"RESPONSES x", b"-ERR value is not an integer or out of range"),
-])
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        (b"PING", b"+PONG"),
+        (b"ping hello", b"$5\r\nhello"),
+        (b"ECHO 'a b'", b"$3\r\na b"),
+        (b"SELECT 0", b"+OK"),
+        (b"SELECT 1", b"-ERR DB index is out of range"),
+        (b"SELECT x", b"-ERR value is not an integer or out of range"),
+        (b"SET a 1", b"+OK"),
+        (b"sEt a 1", b"+OK"),
+        (b"GET nothing", b"$-1"),
+        (b"INCR n", b":1"),
+        (b"WRITE 'novo valor'", b":1"),
+        (b"foo a b", b"-ERR unknown command 'foo', with args beginning with: 'a' 'b' "),
+        (b"REVISION a", b"-ERR unknown command 'REVISION', with args beginning with: 'a' "),
+        (b"GET", b"-ERR wrong number of arguments for 'get' command"),
+        (b"GET a b", b"-ERR wrong number of arguments for 'get' command"),
+        (b"PING a b", b"-ERR wrong number of arguments for 'ping' command"),
+        (b"EXEC", b"-ERR EXEC without MULTI"),
+        (b"DISCARD", b"-ERR DISCARD without MULTI"),
+        (b"UNWATCH", b"+OK"),
+        (b"HELLO 4", b"-NOPROTO unsupported protocol version"),
+        (b"HELLO x", b"-ERR Protocol version is not an integer or out of range"),
+        (
+            b"AUTH x",
+            b"-ERR AUTH <password> called without any password configured for the default "
+            b"user. Are you sure your configuration is correct?",
+        ),
+        (b"AUTH default x", b"+OK"),
+        (b"AUTH other x", b"-WRONGPASS invalid username-password pair or user is disabled."),
+        (b"CLIENT ID", b":1"),
+        (b"CLIENT GETNAME", b"$-1"),
+        (
+            b"CLIENT SETNAME 'a b'",
+            b"-ERR Client names cannot contain spaces, newlines or special characters.",
+        ),
+        (b"CLIENT SETINFO LIB-NAME redis-py", b"+OK"),
+        (b"CLIENT SETINFO LIB-X redis-py", b"-ERR Unrecognized option 'LIB-X'"),
+        (b"CLIENT NO-EVICT on", b"+OK"),
+        (b"CLIENT KILL x", b"-ERR unknown subcommand 'KILL'. Try CLIENT HELP."),
+        (b"CLIENT REPLY OFF", b"-ERR unknown subcommand 'REPLY'. Try CLIENT HELP."),
+        (b"CLIENT SETNAME", b"-ERR wrong number of arguments for 'client|setname' command"),
+        (b"COMMAND COUNT", b":%d" % len(ALL_COMMANDS)),
+        (b"COMMAND X", b"-ERR unknown subcommand 'X'. Try COMMAND HELP."),
+        (b"READONLY", b"+OK"),
+        (b"RESET", b"+RESET"),
+        (b"RESPONSES x", b"-ERR value is not an integer or out of range"),
+    ],
+)
 def test_a_command_has_its_answer(talk, said, heard):
     assert talk.say(said + b"\r\n") == heard + b"\r\n"
 
@@ -121,8 +129,9 @@ def test_command_tells_of_every_command(talk):
 def test_status_is_json_and_info_has_its_lines(talk):
     assert json.loads(parsed(talk.say(b"STATUS\r\n"))[0])["leader"] == "proposer-1"
     lines = parsed(talk.say(b"INFO\r\n"))[0].decode().splitlines()
-    assert {"role:master", "paxos_ready:1", "paxos_quorum_needed:2", "connected_clients:1"} <= \
-        set(lines)
+    assert {"role:master", "paxos_ready:1", "paxos_quorum_needed:2", "connected_clients:1"} <= set(
+        lines
+    )
     assert b"# Clients" not in talk.say(b"INFO paxos\r\n")
 
 
@@ -175,10 +184,22 @@ def test_an_error_from_the_gateway_passes_through(house):
 def test_a_transaction_is_one_command_of_the_log(house):
     home = house()
     talk = home.talk()
-    said = (b"MULTI", b"set a 1", b"PING", b"INCR a", b"ECHO x", b"SELECT 0", b"UNWATCH", b"GET a",
-            b"EXEC", b"")
+    said = (
+        b"MULTI",
+        b"set a 1",
+        b"PING",
+        b"INCR a",
+        b"ECHO x",
+        b"SELECT 0",
+        b"UNWATCH",
+        b"GET a",
+        b"EXEC",
+        b"",
+    )
     assert parsed(talk.say(b"\r\n".join(said))) == [
-        b"OK", *[b"QUEUED"] * 7, [b"OK", b"PONG", 2, b"x", b"OK", b"OK", b"2"],
+        b"OK",
+        *[b"QUEUED"] * 7,
+        [b"OK", b"PONG", 2, b"x", b"OK", b"OK", b"2"],
     ]
     commands = [[b"SET", b"a", b"1"], [b"INCR", b"a"], [b"GET", b"a"]]
     assert home.gateway.events == [
@@ -188,35 +209,47 @@ def test_a_transaction_is_one_command_of_the_log(house):
 
 def test_an_empty_transaction_needs_nobody(house):
     home = house()
-    assert home.talk().say(b"MULTI\r\nPING\r\nEXEC\r\nMULTI\r\nEXEC\r\n") == \
-        b"+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n+OK\r\n*0\r\n"
+    assert (
+        home.talk().say(b"MULTI\r\nPING\r\nEXEC\r\nMULTI\r\nEXEC\r\n")
+        == b"+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n+OK\r\n*0\r\n"
+    )
     assert home.gateway.events == []
 
 
-@pytest.mark.parametrize("wrong", [b"nosuch", b"SET a", b"DISCARD x", b"HELLO 2", b"AUTH default x",
-                                   b"READONLY"])
+@pytest.mark.parametrize(
+    "wrong", [b"nosuch", b"SET a", b"DISCARD x", b"HELLO 2", b"AUTH default x", b"READONLY"]
+)
 def test_a_refused_command_spoils_the_transaction(talk, wrong):
     replies = parsed(talk.say(b"MULTI\r\nSET a 1\r\n" + wrong + b"\r\nEXEC\r\nEXEC\r\n"))
     assert replies[2].startswith("-ERR ")
-    assert replies[3:] == ["-EXECABORT Transaction discarded because of previous errors.",
-                           "-ERR EXEC without MULTI"]
+    assert replies[3:] == [
+        "-EXECABORT Transaction discarded because of previous errors.",
+        "-ERR EXEC without MULTI",
+    ]
 
 
 def test_multi_in_multi_and_watch_in_multi_are_refused(talk):
     replies = parsed(talk.say(b"MULTI\r\nMULTI\r\nWATCH a\r\nSET a 1\r\nEXEC\r\n"))
     assert replies == [
-        b"OK", "-ERR MULTI calls can not be nested", "-ERR WATCH inside MULTI is not allowed",
-        b"QUEUED", [b"OK"],
+        b"OK",
+        "-ERR MULTI calls can not be nested",
+        "-ERR WATCH inside MULTI is not allowed",
+        b"QUEUED",
+        [b"OK"],
     ]
 
 
 def test_discard_and_reset_forget_the_transaction(house):
     home = house()
     talk = home.talk()
-    assert parsed(talk.say(b"MULTI\r\nSET a 1\r\nDISCARD\r\nEXEC\r\n"))[2:] == \
-        [b"OK", "-ERR EXEC without MULTI"]
-    assert parsed(talk.say(b"MULTI\r\nSET a 1\r\nRESET\r\nEXEC\r\n"))[2:] == \
-        [b"RESET", "-ERR EXEC without MULTI"]
+    assert parsed(talk.say(b"MULTI\r\nSET a 1\r\nDISCARD\r\nEXEC\r\n"))[2:] == [
+        b"OK",
+        "-ERR EXEC without MULTI",
+    ]
+    assert parsed(talk.say(b"MULTI\r\nSET a 1\r\nRESET\r\nEXEC\r\n"))[2:] == [
+        b"RESET",
+        "-ERR EXEC without MULTI",
+    ]
     assert home.gateway.events == []
 
 
@@ -240,13 +273,18 @@ def test_an_undisturbed_watch_lets_the_transaction_through(house):
     home = house()
     talk = home.talk()
     talk.say(b"SET a 1\r\n")
-    assert talk.say(b"WATCH a b a\r\nWATCH a\r\nMULTI\r\nSET a 2\r\nEXEC\r\n") == \
-        b"+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n"
+    assert (
+        talk.say(b"WATCH a b a\r\nWATCH a\r\nMULTI\r\nSET a 2\r\nEXEC\r\n")
+        == b"+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n"
+    )
     assert home.gateway.events[1:] == [
         ClientReads(connection=1, commands=[[b"REVISION", b"a"], [b"REVISION", b"b"]]),
-        ClientWrites(connection=1, commands=[
-            [b"EXEC", [[b"a", 1], [b"b", 0]], [[b"SET", b"a", b"2"]]],
-        ]),
+        ClientWrites(
+            connection=1,
+            commands=[
+                [b"EXEC", [[b"a", 1], [b"b", 0]], [[b"SET", b"a", b"2"]]],
+            ],
+        ),
     ]
 
 
@@ -286,9 +324,12 @@ def test_an_exec_waits_for_the_revisions_of_its_watch(house):
     assert talk.heard() == b"+OK\r\n"
     assert talk.transport.reading
     assert home.gateway.events[1:] == [
-        ClientWrites(connection=1, commands=[
-            [b"EXEC", [[b"a", 0], [b"b", 0]], [[b"SET", b"a", b"1"]]],
-        ]),
+        ClientWrites(
+            connection=1,
+            commands=[
+                [b"EXEC", [[b"a", 0], [b"b", 0]], [[b"SET", b"a", b"1"]]],
+            ],
+        ),
         ClientReads(connection=1, commands=[[b"GET", b"a"]]),
     ]
     home.gateway.pump()
@@ -304,7 +345,11 @@ def test_bytes_that_come_while_an_exec_waits_keep_their_order(house):
     home.gateway.pump()
     home.gateway.pump()
     assert parsed(talk.heard()) == [
-        b"OK", b"OK", [], b"OK", "-ERR Protocol error: invalid multibulk length",
+        b"OK",
+        b"OK",
+        [],
+        b"OK",
+        "-ERR Protocol error: invalid multibulk length",
     ]
     assert talk.transport.closing
 
@@ -316,7 +361,8 @@ def test_a_watch_that_failed_lets_no_transaction_through(house):
     assert talk.say(b"WATCH a b\r\n") == b"-UNAVAILABLE\r\n"
     home.gateway.failure = None
     assert talk.say(b"MULTI\r\nSET a 1\r\nEXEC\r\n").endswith(
-        b"-EXECABORT Transaction discarded because of previous errors.\r\n")
+        b"-EXECABORT Transaction discarded because of previous errors.\r\n"
+    )
     assert talk.say(b"WATCH a\r\nMULTI\r\nSET a 1\r\nEXEC\r\n").endswith(b"*1\r\n+OK\r\n")
 
 
@@ -324,8 +370,11 @@ def test_reads_under_watch_are_never_stale(house):
     home = house()
     talk = home.talk()
     talk.say(b"READONLY\r\nGET a\r\nWATCH a\r\nGET a\r\nUNWATCH\r\nGET a\r\n")
-    assert [type(event) for event in home.gateway.events] == \
-        [ClientStaleReads, ClientReads, ClientStaleReads]
+    assert [type(event) for event in home.gateway.events] == [
+        ClientStaleReads,
+        ClientReads,
+        ClientStaleReads,
+    ]
 
 
 def test_the_number_of_watched_keys_is_bounded(talk):
@@ -341,7 +390,8 @@ def test_without_the_password_nothing_is_done(house):
     home = house(password="geheim")
     talk = home.talk()
     assert parsed(talk.say(b"SET a 1\r\nPING\r\nnosuch\r\nMULTI\r\nHELLO 2\r\nAUTH wrong\r\n")) == [
-        "-NOAUTH Authentication required.", "-NOAUTH Authentication required.",
+        "-NOAUTH Authentication required.",
+        "-NOAUTH Authentication required.",
         "-ERR unknown command 'nosuch', with args beginning with: ",
         "-NOAUTH Authentication required.",
         "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
@@ -352,8 +402,9 @@ def test_without_the_password_nothing_is_done(house):
     assert home.gateway.events == []
 
 
-@pytest.mark.parametrize("auth", [b"AUTH geheim", b"AUTH default geheim",
-                                  b"HELLO 2 AUTH default geheim"])
+@pytest.mark.parametrize(
+    "auth", [b"AUTH geheim", b"AUTH default geheim", b"HELLO 2 AUTH default geheim"]
+)
 def test_with_the_password_everything_is_done_until_reset(house, auth):
     talk = house(password="geheim").talk()
     large = b"*12\r\n$4\r\nMGET\r\n" + b"$1\r\na\r\n" * 11
@@ -363,6 +414,8 @@ def test_with_the_password_everything_is_done_until_reset(house, auth):
 
 def test_an_unauthenticated_client_may_not_announce_much(house):
     talk = house(password="geheim").talk()
-    assert talk.say(b"*12\r\n$4\r\nMGET\r\n") == \
-        b"-ERR Protocol error: unauthenticated multibulk length\r\n"
+    assert (
+        talk.say(b"*12\r\n$4\r\nMGET\r\n")
+        == b"-ERR Protocol error: unauthenticated multibulk length\r\n"
+    )
     assert talk.transport.closing

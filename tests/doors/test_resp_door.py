@@ -27,8 +27,9 @@ class Running:
 
     def __init__(self, house: Callable, **options: object) -> None:
         self.gateway = house().gateway
-        self.door = RespDoor(self.gateway, limits=Limits(), node=NodeId("client-1"),
-                             **{"password": None, **options})
+        self.door = RespDoor(
+            self.gateway, limits=Limits(), node=NodeId("client-1"), **{"password": None, **options}
+        )
         self.gateway.deliver = self.door.deliver
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -64,6 +65,7 @@ class Running:
 def running(house) -> Iterator[Callable[..., Running]]:
     """Start doors; they are stopped after the test."""
     with contextlib.ExitStack() as stack:
+
         def start(**options: object) -> Running:
             started = Running(house, **options)
             stack.callback(started.close)
@@ -185,11 +187,13 @@ def test_redis_cli_and_its_pipe_work(running):
     door = running()
     assert shutil.which("redis-cli"), "redis-cli is missing: apt-get install redis-tools"
     command = ["redis-cli", "-h", HOST, "-p", str(door.port)]
-    done = subprocess.run([*command, "SET", "a", "x y"], capture_output=True, timeout=30,
-                          check=True)
+    done = subprocess.run(
+        [*command, "SET", "a", "x y"], capture_output=True, timeout=30, check=True
+    )
     assert done.stdout == b"OK\n"
     lines = b"".join(b"SET word:%d %d\r\n" % (number, number) for number in range(20_000))
-    done = subprocess.run([*command, "--pipe"], input=lines, capture_output=True, timeout=60,
-                          check=True)
+    done = subprocess.run(
+        [*command, "--pipe"], input=lines, capture_output=True, timeout=60, check=True
+    )
     assert b"errors: 0, replies: 20000" in done.stdout
     assert len(door.gateway.data) == 20_001

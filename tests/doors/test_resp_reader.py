@@ -19,8 +19,16 @@ from paxos.doors.resp_reader import (
 
 LIMIT = 200_000
 FOUL_VALUES = (
-    b"", b"\r\n", b"*2147483647\r\n", b"\r\n*2147483647\r\n", b"$600000000\r\n", b"\r\n$",
-    b"\r\n+OK\r\n", b"PING\r\n", b"*", b"LARGE",
+    b"",
+    b"\r\n",
+    b"*2147483647\r\n",
+    b"\r\n*2147483647\r\n",
+    b"$600000000\r\n",
+    b"\r\n$",
+    b"\r\n+OK\r\n",
+    b"PING\r\n",
+    b"*",
+    b"LARGE",
 )
 LARGE = b"x" * 120_000
 """Stands where a command says LARGE: enough to be walked, not parsed at once."""
@@ -49,7 +57,8 @@ resp_command = st.lists(word, min_size=1, max_size=5).map(lambda words: (None, w
 inline_word = st.from_regex(rb"[A-Za-z0-9_]{1,12}", fullmatch=True)
 inline_command = st.builds(
     lambda words, end: (b" ".join(words) + end, words),
-    st.lists(inline_word, min_size=1, max_size=4), st.sampled_from([b"\r\n", b"\n"]),
+    st.lists(inline_word, min_size=1, max_size=4),
+    st.sampled_from([b"\r\n", b"\n"]),
 )
 nothing = st.sampled_from([(b"*0\r\n", None), (b"*-1\r\n", None), (b"\r\n", None)])
 streams = st.lists(st.one_of(resp_command, inline_command, nothing), max_size=8)
@@ -125,10 +134,17 @@ def test_nothing_is_read_after_a_violation():
     assert reader.feed(packed([b"PING"])) == []
 
 
-@pytest.mark.parametrize("header", [
-    b"*2147483647\r\n", b"*1048577\r\n", b"*1\r\n$536870912\r\n", b"*1048576\r\n" * 9,
-    b"*99999\r\n" * 200, b"*99\r\n" * 10_000,
-])
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"*2147483647\r\n",
+        b"*1048577\r\n",
+        b"*1\r\n$536870912\r\n",
+        b"*1048576\r\n" * 9,
+        b"*99999\r\n" * 200,
+        b"*99\r\n" * 10_000,
+    ],
+)
 def test_an_announcement_alone_takes_no_memory(header):
     tracemalloc.start()
     try:
@@ -195,11 +211,33 @@ def test_random_bytes_never_crash(chunks):
             assert all(type(part) is bytes for part in command)
 
 
-tokens = st.sampled_from([
-    b"*", b"$", b"\r\n", b"\n", b"1", b"2", b"-1", b"0", b"999999", b"+", b":", b"(", b"=", b"%",
-    b"a", b"*1\r\n", b"*2\r\n", b"$1\r\na\r\n", b"$4\r\nPING\r\n", b"PING\r\n", b'"',
-    b"\x00", b"#t",
-])
+tokens = st.sampled_from(
+    [
+        b"*",
+        b"$",
+        b"\r\n",
+        b"\n",
+        b"1",
+        b"2",
+        b"-1",
+        b"0",
+        b"999999",
+        b"+",
+        b":",
+        b"(",
+        b"=",
+        b"%",
+        b"a",
+        b"*1\r\n",
+        b"*2\r\n",
+        b"$1\r\na\r\n",
+        b"$4\r\nPING\r\n",
+        b"PING\r\n",
+        b'"',
+        b"\x00",
+        b"#t",
+    ]
+)
 
 
 @given(st.lists(tokens, max_size=25).map(b"".join), cut_lists)

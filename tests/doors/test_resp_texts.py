@@ -54,8 +54,21 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     with subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir",
-         str(folder), "--logfile", str(folder / "log"), "--proto-max-bulk-len", "8mb"],
+        [
+            "redis-server",
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(folder),
+            "--logfile",
+            str(folder / "log"),
+            "--proto-max-bulk-len",
+            "8mb",
+        ],
     ) as server:
         deadline = time.monotonic() + 20
         while not answers(port):

@@ -32,8 +32,9 @@ def test_arity_error_when_words_are_too_few(log, spec):
     assert spec.arity_error() == text
 
 
-@pytest.mark.parametrize("spec", [s for s in COMMANDS.values() if s.arity > 1],
-                         ids=lambda spec: spec.name.decode())
+@pytest.mark.parametrize(
+    "spec", [s for s in COMMANDS.values() if s.arity > 1], ids=lambda spec: spec.name.decode()
+)
 def test_arity_error_when_words_are_too_many(log, spec):
     [reply] = log.run([spec.name] + [b"x"] * spec.arity)
     assert reply == {"error": spec.arity_error()}
@@ -82,8 +83,22 @@ def test_malformed_command_gets_an_error_and_the_others_go_on(log, command):
     assert replies == ["OK", {"error": "ERR malformed command"}, 2]
 
 
-@pytest.mark.parametrize("command", [7, None, "GET k", b"GET", {}, [], [1], ["GET", "k"],
-                                     [b"GET", None], [[b"GET"], b"k"], (b"GET", b"k")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        7,
+        None,
+        "GET k",
+        b"GET",
+        {},
+        [],
+        [1],
+        ["GET", "k"],
+        [b"GET", None],
+        [[b"GET"], b"k"],
+        (b"GET", b"k"),
+    ],
+)
 def test_malformed_read_gets_an_error_and_the_others_are_answered(log, command):
     log.do("SET a 1")
     replies = log.machine.read([[b"GET", b"a"], command, [b"GET", b"a"]], 0)

@@ -79,9 +79,23 @@ def test_exec_shares_a_batch_with_plain_commands(log):
 
 @pytest.mark.parametrize(
     "line",
-    ["SET k v", "SET k same", "APPEND k x", "INCR n", "EXPIRE k 10", "PERSIST t", "DEL k",
-     "GETDEL k", "GETSET k v", "MSET k v z v", "DEL k n t", "SETNX new v", "WRITE v",
-     "SET k v EXAT 1", "EXPIRE k -1"],
+    [
+        "SET k v",
+        "SET k same",
+        "APPEND k x",
+        "INCR n",
+        "EXPIRE k 10",
+        "PERSIST t",
+        "DEL k",
+        "GETDEL k",
+        "GETSET k v",
+        "MSET k v z v",
+        "DEL k n t",
+        "SETNX new v",
+        "WRITE v",
+        "SET k v EXAT 1",
+        "EXPIRE k -1",
+    ],
 )
 def test_revision_moves_by_one_when_a_command_has_an_effect(log, line):
     log.do("SET k same")
@@ -93,9 +107,25 @@ def test_revision_moves_by_one_when_a_command_has_an_effect(log, line):
 
 @pytest.mark.parametrize(
     "line",
-    ["GET k", "SET k v NX", "SET nope v XX", "SETNX k v", "DEL nope", "GETDEL nope", "INCR k",
-     "INCRBY n x", "EXPIRE nope 10", "EXPIRE k 10 XX", "PERSIST k", "MSET k", "SET k v EX 0",
-     "SET nope v EXAT 1", "TTL t", "SCAN 0", "NOPE"],
+    [
+        "GET k",
+        "SET k v NX",
+        "SET nope v XX",
+        "SETNX k v",
+        "DEL nope",
+        "GETDEL nope",
+        "INCR k",
+        "INCRBY n x",
+        "EXPIRE nope 10",
+        "EXPIRE k 10 XX",
+        "PERSIST k",
+        "MSET k",
+        "SET k v EX 0",
+        "SET nope v EXAT 1",
+        "TTL t",
+        "SCAN 0",
+        "NOPE",
+    ],
 )
 def test_revision_stays_when_a_command_has_no_effect(log, line):
     log.do("SET k same")

@@ -16,8 +16,11 @@ def test_key_goes_when_the_log_reaches_its_deadline(log):
 
 
 def test_each_expiry_is_a_revision_of_its_own(log):
-    log.run([b"SET", b"b", b"1", b"PX", b"10"], [b"SET", b"a", b"1", b"PX", b"10"],
-            [b"SET", b"c", b"1", b"PX", b"5"])
+    log.run(
+        [b"SET", b"b", b"1", b"PX", b"10"],
+        [b"SET", b"a", b"1", b"PX", b"10"],
+        [b"SET", b"c", b"1", b"PX", b"5"],
+    )
     log.now_ms += 10
     log.decide()
     assert log.machine.revision == 6
@@ -75,8 +78,9 @@ def test_key_stays_when_an_old_deadline_of_its_name_passes(log):
 
 def test_deadlines_stay_bounded_when_one_key_is_renewed_for_ever(log):
     for round_ in range(20):
-        log.run(*([b"SET", b"k", b"1", b"PX", b"%d" % (round_ * 100 + at + 1)]
-                  for at in range(100)))
+        log.run(
+            *([b"SET", b"k", b"1", b"PX", b"%d" % (round_ * 100 + at + 1)] for at in range(100))
+        )
     assert len(log.machine._store._deadlines) < 100
     assert log.machine.next_deadline_ms == log.now_ms + 2000
 

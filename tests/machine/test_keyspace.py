@@ -52,11 +52,21 @@ def test_expire_deletes_when_the_time_is_not_positive(log, time):
 @pytest.mark.parametrize(
     ("before", "option", "changed"),
     [
-        ("", "NX", 1), ("", "XX", 0), ("", "GT", 0), ("", "LT", 1),
-        ("EX 50", "NX", 0), ("EX 50", "XX", 1), ("EX 50", "GT", 1), ("EX 50", "LT", 0),
-        ("EX 200", "GT", 0), ("EX 200", "LT", 1),
-        ("EX 100", "GT", 0), ("EX 100", "LT", 0),
-        ("EX 50", "XX GT", 1), ("EX 200", "XX GT", 0), ("", "xx lt", 0),
+        ("", "NX", 1),
+        ("", "XX", 0),
+        ("", "GT", 0),
+        ("", "LT", 1),
+        ("EX 50", "NX", 0),
+        ("EX 50", "XX", 1),
+        ("EX 50", "GT", 1),
+        ("EX 50", "LT", 0),
+        ("EX 200", "GT", 0),
+        ("EX 200", "LT", 1),
+        ("EX 100", "GT", 0),
+        ("EX 100", "LT", 0),
+        ("EX 50", "XX GT", 1),
+        ("EX 200", "XX GT", 0),
+        ("", "xx lt", 0),
     ],
 )
 def test_expire_conditions(log, before, option, changed):
@@ -120,8 +130,15 @@ def test_scan_when_the_cursor_is_invalid(log, cursor):
 
 @pytest.mark.parametrize(
     ("options", "reply"),
-    [("COUNT", SYNTAX), ("MATCH", SYNTAX), ("bogus 1", SYNTAX), ("COUNT 0", SYNTAX),
-     ("COUNT -1", SYNTAX), ("COUNT x", NOT_INTEGER), ("MATCH * TYPE", SYNTAX)],
+    [
+        ("COUNT", SYNTAX),
+        ("MATCH", SYNTAX),
+        ("bogus 1", SYNTAX),
+        ("COUNT 0", SYNTAX),
+        ("COUNT -1", SYNTAX),
+        ("COUNT x", NOT_INTEGER),
+        ("MATCH * TYPE", SYNTAX),
+    ],
 )
 def test_scan_when_the_options_are_wrong(log, options, reply):
     assert log.do(f"SCAN 0 {options}") == reply

@@ -85,8 +85,13 @@ def test_batch_that_cannot_be_decoded_is_passed_over(log):
 @given(st.binary(max_size=200), st.binary(max_size=60), st.binary(max_size=60), st.integers(0, 200))
 def test_no_bytes_can_stop_the_machine(new_log, value, part, commands, cut):
     log = new_log()
-    batch = Batch(gateway=NodeId("client-1"), session=log.session, sequence=1, acknowledged=0,
-                  commands=commands)
+    batch = Batch(
+        gateway=NodeId("client-1"),
+        session=log.session,
+        sequence=1,
+        acknowledged=0,
+        commands=commands,
+    )
     whole = encode(Envelope(time_ms=1, batches=[part, encode(batch)]))
     for data in (value, whole[:cut] + part, encode(Envelope(time_ms=1, batches=[value]))):
         log.decide_value(data)
@@ -102,8 +107,18 @@ def test_read_changes_nothing(log):
     commands = [[name, b"k"] for name in names] + [[b"SCAN", b"0"], [b"READ"], [b"DBSIZE"]]
     replies = log.machine.read(commands, log.now_ms + 10_000)
     assert replies == [
-        b"v", 1, 0, 1, "string", 1, [b"v"], [b"k"], 1, [b"0", [b"k"]],
-        [[log.machine.applied, b"x"]], 1,
+        b"v",
+        1,
+        0,
+        1,
+        "string",
+        1,
+        [b"v"],
+        [b"k"],
+        1,
+        [b"0", [b"k"]],
+        [[log.machine.applied, b"x"]],
+        1,
     ]
     assert log.machine.digest() == before
     assert log.machine.next_deadline_ms == log.now_ms + 50
@@ -118,11 +133,14 @@ def test_results_of_a_batch_are_bounded(new_log):
     value = b"x" * 400
     assert log.run(get, get, get, [b"STRLEN", b"k"]) == [value, value, {"error": text}, 400]
     assert log.machine.read([get, [b"MGET", b"k", b"k", b"k"], get], 0) == [
-        value, {"error": text}, value,
+        value,
+        {"error": text},
+        value,
     ]
     text = "ERR it took effect, but its reply would take more than 1000 bytes"
     assert log.run([b"EXEC", [], [get, get, get, [b"SET", b"k", b"1"]]], [b"GET", b"k"]) == [
-        {"error": text}, b"1",
+        {"error": text},
+        b"1",
     ]
 
 
@@ -130,7 +148,12 @@ def test_status_counts(log):
     log.run([b"SET", b"k", b"v"], [b"WRITE", b"x"], [b"WRITE", b"y"])
     status = log.machine.status()
     assert msgspec.structs.asdict(status) == {
-        "applied": 2, "revision": 3, "keys": 1, "values": 2, "sessions": 1, "now_ms": log.now_ms,
+        "applied": 2,
+        "revision": 3,
+        "keys": 1,
+        "values": 2,
+        "sessions": 1,
+        "now_ms": log.now_ms,
     }
     assert (log.machine.applied, log.machine.revision, log.machine.now_ms) == (2, 3, log.now_ms)
 
@@ -141,8 +164,10 @@ def history(new_log) -> list[bytes]:
     for number in range(60):
         log.now_ms += number % 7
         log.run(
-            *([b"SET", b"key:%d" % (number * at % 41), b"%d" % at, b"PX", b"%d" % (at * 9 + 1)]
-              for at in range(1, 8)),
+            *(
+                [b"SET", b"key:%d" % (number * at % 41), b"%d" % at, b"PX", b"%d" % (at * 9 + 1)]
+                for at in range(1, 8)
+            ),
             [b"SET", b"stable:%d" % number, b"x"],
             [b"DEL", b"stable:%d" % (number // 2)],
             [b"WRITE", b"value %d" % number],
@@ -198,8 +223,14 @@ def test_replicas_agree_whatever_their_hash_seed(new_log):
     answers = set()
     for seed in ("0", "1", "4242"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}
-        ended = subprocess.run([sys.executable, "-c", PROGRAM], input=data, env=environment,
-                               capture_output=True, check=True, timeout=60)
+        ended = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            input=data,
+            env=environment,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
         answers.add(ended.stdout)
     assert len(answers) == 1
     assert answers.pop().split()[0].decode() == replay(msgspec.msgpack.decode(data)).digest()

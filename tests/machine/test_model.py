@@ -149,8 +149,13 @@ times = st.integers(1, 40).map(str)
 options = st.sampled_from(["", "NX", "XX", "GET", "XX GET", "NX GET", "KEEPTTL"])
 plain = st.one_of(
     st.builds(lambda k, v, o: ("SET", k, v, *o.split()), keys, values, options),
-    st.builds(lambda k, v, o, t: ("SET", k, v, *o.replace("KEEPTTL", "").split(), "PX", t),
-              keys, values, options, times),
+    st.builds(
+        lambda k, v, o, t: ("SET", k, v, *o.replace("KEEPTTL", "").split(), "PX", t),
+        keys,
+        values,
+        options,
+        times,
+    ),
     st.tuples(st.just("GET"), keys),
     st.tuples(st.just("DEL"), keys, keys),
     st.tuples(st.just("EXISTS"), keys, keys),

@@ -38,8 +38,10 @@ def test_session_is_named_by_its_slot(log):
 def test_same_nonce_chosen_twice_opens_one_session(log):
     first = log.decide(OpenSession(gateway=TWO, nonce=9))
     assert log.decide(OpenSession(gateway=TWO, nonce=9)) == first
-    assert log.decide(OpenSession(gateway=TWO, nonce=9), OpenSession(gateway=TWO, nonce=9)) == \
-        first + first
+    assert (
+        log.decide(OpenSession(gateway=TWO, nonce=9), OpenSession(gateway=TWO, nonce=9))
+        == first + first
+    )
     assert log.machine.opened(TWO, 9) == first[0][1]
     assert log.machine.opened(TWO, 8) is None
     assert log.machine.opened(NodeId("client-3"), 9) is None
@@ -157,8 +159,19 @@ def test_results_kept_are_bounded_in_bytes(log, monkeypatch):
     assert [results.sequence for results in kept] == [8, 9, 10]
 
 
-@pytest.mark.parametrize("commands", [b"", b"\xc1", b"\x01", b"\x91\x01", b"\x91" * 3000,
-                                      b"\xdd\xff\xff\xff\xff", b"\x91\x91\xa1a", b"\x90\x90"])
+@pytest.mark.parametrize(
+    "commands",
+    [
+        b"",
+        b"\xc1",
+        b"\x01",
+        b"\x91\x01",
+        b"\x91" * 3000,
+        b"\xdd\xff\xff\xff\xff",
+        b"\x91\x91\xa1a",
+        b"\x90\x90",
+    ],
+)
 def test_undecodable_commands_use_up_their_sequence(log, commands):
     batch = msgspec.structs.replace(log.batch(1), commands=commands)
     [(_, outcome)] = log.decide(batch)

@@ -18,7 +18,10 @@ def test_get_of_an_absent_key_is_nil(log):
 def test_set_then_get_is_binary_safe(log):
     key, value = b"\x00\r\n\xff", bytes(range(256))
     assert log.run([b"SET", key, value], [b"GET", key], [b"SET", b"", b""], [b"GET", b""]) == [
-        "OK", value, "OK", b"",
+        "OK",
+        value,
+        "OK",
+        b"",
     ]
 
 
@@ -41,8 +44,20 @@ def test_set_get_answers_the_value_before(log):
 
 @pytest.mark.parametrize(
     "options",
-    ["NX XX", "XX NX", "bogus", "EX", "PX", "EX 10 PX 10", "EX 10 KEEPTTL", "KEEPTTL PX 1",
-     "EXAT 5 EX 5", "PXAT", "KEEPTTL EXAT 1", "GET x"],
+    [
+        "NX XX",
+        "XX NX",
+        "bogus",
+        "EX",
+        "PX",
+        "EX 10 PX 10",
+        "EX 10 KEEPTTL",
+        "KEEPTTL PX 1",
+        "EXAT 5 EX 5",
+        "PXAT",
+        "KEEPTTL EXAT 1",
+        "GET x",
+    ],
 )
 def test_set_is_a_syntax_error_when_options_exclude_each_other(log, options):
     assert log.do(f"SET k v {options}") == SYNTAX
@@ -57,8 +72,17 @@ def test_set_when_the_time_is_not_an_integer(log, unit, time):
 
 @pytest.mark.parametrize(
     "options",
-    ["EX 0", "PX 0", "EX -1", "PXAT -5", "EXAT 0", f"EX {MAX}", f"PX {MAX}",
-     "EX 9223372036854776", f"EXAT {MAX}"],
+    [
+        "EX 0",
+        "PX 0",
+        "EX -1",
+        "PXAT -5",
+        "EXAT 0",
+        f"EX {MAX}",
+        f"PX {MAX}",
+        "EX 9223372036854776",
+        f"EXAT {MAX}",
+    ],
 )
 def test_set_when_the_time_is_not_positive_or_overflows(log, options):
     assert log.do(f"SET k v {options}") == BAD_EXPIRE
@@ -142,18 +166,36 @@ def test_incr_keeps_the_deadline(log):
     assert log.do("TTL k") == 10
 
 
-@pytest.mark.parametrize("value", [b"", b"x", b"1.0", b" 1", b"1 ", b"01", b"+1", b"-0", b"1_0",
-                                   b"9223372036854775808", b"-9223372036854775809", b"1" * 40])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"x",
+        b"1.0",
+        b" 1",
+        b"1 ",
+        b"01",
+        b"+1",
+        b"-0",
+        b"1_0",
+        b"9223372036854775808",
+        b"-9223372036854775809",
+        b"1" * 40,
+    ],
+)
 def test_incr_when_the_value_is_not_an_integer(log, value):
     assert log.run([b"SET", b"k", value], [b"INCR", b"k"], [b"GET", b"k"]) == [
-        "OK", NOT_INTEGER, value,
+        "OK",
+        NOT_INTEGER,
+        value,
     ]
 
 
 @pytest.mark.parametrize("number", ["", "x", "1.0", "01", "9223372036854775808"])
 def test_incrby_and_decrby_when_the_argument_is_not_an_integer(log, number):
     assert log.run([b"INCRBY", b"k", number.encode()], [b"DECRBY", b"k", number.encode()]) == [
-        NOT_INTEGER, NOT_INTEGER,
+        NOT_INTEGER,
+        NOT_INTEGER,
     ]
 
 

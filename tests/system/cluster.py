@@ -268,6 +268,19 @@ class LocalCluster:
         """Return every node's resident memory in bytes."""
         return {node: int(self.state(node)["memory_bytes"]) for node in self.nodes}
 
+    def forget_peaks(self) -> None:
+        """Let the kernel count every node's highest memory from now on."""
+        for pid in self.pids().values():
+            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def peaks(self) -> dict[NodeId, int]:
+        """Return every node's highest resident memory since `forget_peaks`, in bytes."""
+        peaks = {}
+        for node, pid in self.pids().items():
+            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+            peaks[node] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        return peaks
+
     def unready(self) -> list[NodeId]:
         """Return the nodes that are not ready. Do not ask while one is stopped by SIGSTOP."""
         return [node for node in self.nodes if self.page(node, "/readyz").status != 200]

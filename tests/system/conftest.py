@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.system.cluster import LocalCluster, Settings
 
 NewCluster = Callable[[Settings], LocalCluster]

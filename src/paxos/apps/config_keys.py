@@ -123,7 +123,7 @@ _LIMIT_ROWS: tuple[tuple[str, int, int, str], ...] = (
     (
         "value_bytes_max",
         KIB,
-        512 * MIB,
+        16 * MIB,
         "The largest command (keys and values together) that a client may send.",
     ),
     (

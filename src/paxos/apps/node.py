@@ -183,8 +183,7 @@ class _Process:
                 return Acceptor(node, membership, settings, journal, recovered)
             case Role.LEARNER:
                 self._check_volume(recovered)
-                machine = Machine(value_bytes_max=settings.limits.value_bytes_max)
-                return Learner(node, membership, settings, machine, recovered)
+                return Learner(node, membership, settings, Machine(), recovered)
             case Role.CLIENT:
                 return Gateway(node, membership, settings)
             case Role.DISCOVERY:
@@ -200,6 +199,9 @@ class _Process:
             raise StorageError(
                 f"the volume {folder} belongs to {recovered.stamp.node}, not to {self._node}"
             )
+        acceptors = self._configuration.membership().acceptors
+        if recovered.stamp is not None and (wrong := recovered.stamp.disagreement(acceptors)):
+            raise StorageError(wrong)
 
     def _on_unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """The outermost loop: whatever gets here ends the process, loudly, before anything that

@@ -339,6 +339,8 @@ class Acceptor:
             return [*effects, *self._ask_volumes()]
         if stamp.node != self.node:
             return [*effects, *self._bar(f"the volume belongs to {stamp.node}, not to {self.node}")]
+        if wrong := stamp.disagreement(self._membership.acceptors):
+            return [*effects, *self._bar(wrong)]
         if stamp.phase == Phase.OPEN.value:
             self.phase = Phase.OPEN
             effects.append(
@@ -435,7 +437,7 @@ class Acceptor:
 
     def _format(self, cluster: str) -> list[Effect]:
         self.cluster, self.phase, self.reason = cluster, Phase.FORMATTED, ""
-        stamp = Stamped(cluster=cluster, node=self.node, phase=Phase.FORMATTED.value)
+        stamp = self._stamp(Phase.FORMATTED)
         text = f"formatted the blank volume for new cluster {cluster}"
         effects: list[Effect] = [
             Persist(record=stamp),
@@ -446,9 +448,17 @@ class Acceptor:
             effects.append(Send(to=self._others, message=AskVolume()))
         return effects
 
+    def _stamp(self, phase: Phase) -> Stamped:
+        return Stamped(
+            cluster=self.cluster,
+            node=self.node,
+            phase=phase.value,
+            acceptors=self._membership.acceptors,
+        )
+
     def _open(self) -> list[Effect]:
         self.phase, self.reason = Phase.OPEN, ""
-        stamp = Stamped(cluster=self.cluster, node=self.node, phase=Phase.OPEN.value)
+        stamp = self._stamp(Phase.OPEN)
         effects: list[Effect] = [
             Persist(record=stamp),
             CancelTimer(name="founding"),

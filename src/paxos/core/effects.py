@@ -27,11 +27,25 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fals
 
 
 class Stamped(Record, tag="stamp", frozen=True, kw_only=True):
-    """This volume belongs to one cluster, one node. phase: `formatted` (founding) or `open`."""
+    """This volume belongs to one cluster, one node. phase: `formatted` (founding) or `open`.
+
+    `acceptors` are those that the cluster was founded with: quorums are counted from them, so a
+    configuration that names others must not be believed (rules 2 and 11).
+    """
 
     cluster: str
     node: NodeId
     phase: str
+    acceptors: tuple[NodeId, ...] = ()
+
+    def disagreement(self, acceptors: tuple[NodeId, ...]) -> str | None:
+        """Say what is wrong with a configuration that names these acceptors, if anything is."""
+        if set(self.acceptors) == set(acceptors):
+            return None
+        return (
+            f"cluster {self.cluster} was founded with {', '.join(self.acceptors)}, but the "
+            f"configuration names {', '.join(acceptors)}: set cluster.acceptors back"
+        )
 
 
 class Promised(Record, tag="promise", frozen=True, kw_only=True):

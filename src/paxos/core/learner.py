@@ -238,7 +238,12 @@ class Learner:
         effects: list[Effect] = []
         if cluster and not self.cluster:
             self.cluster = cluster
-            stamp = Stamped(cluster=cluster, node=self.node, phase="open")
+            stamp = Stamped(
+                cluster=cluster,
+                node=self.node,
+                phase="open",
+                acceptors=self._membership.acceptors,
+            )
             effects.append(Persist(record=stamp))
         effects.append(Send(to=(peer,), message=self._ask_votes()))
         if self._asking:

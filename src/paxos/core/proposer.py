@@ -234,7 +234,12 @@ class Proposer:
         if role is Role.ACCEPTOR:
             if cluster and not self.cluster:
                 self.cluster = cluster
-                stamp = Stamped(cluster=cluster, node=self.node, phase="open")
+                stamp = Stamped(
+                    cluster=cluster,
+                    node=self.node,
+                    phase="open",
+                    acceptors=self.membership.acceptors,
+                )
                 effects.append(Persist(record=stamp))
             if self.phase is Phase.LEADING:
                 effects.extend(

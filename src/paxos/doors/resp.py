@@ -176,9 +176,11 @@ class RespDoor:
             self._refused += 1
             if self._refused == 1 or self._refused % 1000 == 0:
                 self.trace_client(
-                    connection, "client_refused",
+                    connection,
+                    "client_refused",
                     f"is one too many for connections_max={self.connections_max} "
-                    f"({self._refused} refused so far)", Level.WARNING,
+                    f"({self._refused} refused so far)",
+                    Level.WARNING,
                 )
             return False
         self._accepted += 1
@@ -238,18 +240,18 @@ class RespDoor:
         self._failed += 1
         self.trace_client(connection, "client_failed", f"is closed: {text}", Level.WARNING)
 
-    def trace_client(
-        self, connection: RespConnection, what: str, text: str, level: Level
-    ) -> None:
+    def trace_client(self, connection: RespConnection, what: str, text: str, level: Level) -> None:
         """Record something about one client."""
         if self._trace is not None:
-            self._trace(Trace(
-                what=what,
-                text=f"client {connection.number} ({connection.address}) {text}",
-                level=level,
-                glyph="!",
-                fields={"connection": connection.number, "address": connection.address},
-            ))
+            self._trace(
+                Trace(
+                    what=what,
+                    text=f"client {connection.number} ({connection.address}) {text}",
+                    level=level,
+                    glyph="!",
+                    fields={"connection": connection.number, "address": connection.address},
+                )
+            )
 
     # ------------------------------------------------------------ inside
 

@@ -11,10 +11,18 @@ from typing import Any
 from paxos.machine.commands import COMMANDS, CommandSpec, Kind
 
 
-def _door(name: str, arity: int, flags: str, first: int = 0, last: int = 0, step: int = 0) \
-        -> CommandSpec:
-    return CommandSpec(name=name.encode(), arity=arity, kind=Kind.READ,
-                       flags=frozenset(flags.split()), first_key=first, last_key=last, step=step)
+def _door(
+    name: str, arity: int, flags: str, first: int = 0, last: int = 0, step: int = 0
+) -> CommandSpec:
+    return CommandSpec(
+        name=name.encode(),
+        arity=arity,
+        kind=Kind.READ,
+        flags=frozenset(flags.split()),
+        first_key=first,
+        last_key=last,
+        step=step,
+    )
 
 
 DOOR_COMMANDS: dict[bytes, CommandSpec] = {
@@ -110,9 +118,7 @@ _SUMMARIES: dict[bytes, tuple[str, str]] = {
     b"WRITE": ("values", "Appends a value to the cluster's list and returns its slot."),
 }
 
-ALL_COMMANDS: dict[bytes, CommandSpec] = dict(
-    sorted({**CLIENT_COMMANDS, **DOOR_COMMANDS}.items())
-)
+ALL_COMMANDS: dict[bytes, CommandSpec] = dict(sorted({**CLIENT_COMMANDS, **DOOR_COMMANDS}.items()))
 """Every command a client may send, by upper-case name."""
 
 

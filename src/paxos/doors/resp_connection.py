@@ -254,7 +254,9 @@ class RespConnection(asyncio.Protocol):
         """Close because the client does not read its replies."""
         self._dialogue.stopped = True
         self._door.trace_client(
-            self, "client_output_overflow", f"left {unsent} bytes of replies unread: closed",
+            self,
+            "client_output_overflow",
+            f"left {unsent} bytes of replies unread: closed",
             Level.WARNING,
         )
         self._transport.abort()

@@ -24,9 +24,7 @@ from .resp_writer import OK, QUEUED, encode, encode_error, nil_array
 if TYPE_CHECKING:
     from .resp import RespDoor
 
-_IMMEDIATE_IN_TRANSACTION = frozenset(
-    (b"EXEC", b"DISCARD", b"MULTI", b"WATCH", b"QUIT", b"RESET")
-)
+_IMMEDIATE_IN_TRANSACTION = frozenset((b"EXEC", b"DISCARD", b"MULTI", b"WATCH", b"QUIT", b"RESET"))
 
 _HTTP_WORDS = frozenset((b"POST", b"HOST:"))
 
@@ -194,8 +192,10 @@ class Dialogue:
     def _refusal(self, name: bytes, command: Command) -> str | None:
         """Return why a command cannot even be looked at, in the order in which Redis does."""
         if isinstance(command, OversizedCommand):
-            return (f"ERR a command of {command.size} bytes is larger than limits.value_bytes_max "
-                    f"({self.door.limits.value_bytes_max} bytes)")
+            return (
+                f"ERR a command of {command.size} bytes is larger than limits.value_bytes_max "
+                f"({self.door.limits.value_bytes_max} bytes)"
+            )
         spec = ALL_COMMANDS.get(name)
         if spec is None:
             return unknown_command(command)
@@ -282,6 +282,7 @@ class Dialogue:
             self.say(OK)
         failures: list[Any] = []
         for number, key in enumerate(keys, 1):
+
             def arrived(reply: Any, key: bytes = key, last: bool = number == len(keys)) -> bytes:
                 if not watches.arrived(key, reply):
                     failures.append(reply)

@@ -96,7 +96,13 @@ def command(dialogue: Dialogue, words: list[bytes]) -> Any:
 
 
 _CLIENT_ARITY: dict[bytes, int] = {
-    b"ID": 2, b"GETNAME": 2, b"INFO": 2, b"LIST": 2, b"SETNAME": 3, b"SETINFO": 4, b"NO-EVICT": 3,
+    b"ID": 2,
+    b"GETNAME": 2,
+    b"INFO": 2,
+    b"LIST": 2,
+    b"SETNAME": 3,
+    b"SETINFO": 4,
+    b"NO-EVICT": 3,
 }
 
 
@@ -144,23 +150,26 @@ def _set_library(dialogue: Dialogue, option: bytes, value: bytes) -> Any:
         shown = option.decode("utf-8", "surrogateescape")
         return {"error": f"ERR Unrecognized option '{shown}'"}
     if not _printable(value):
-        return {"error": f"ERR {label.decode()} cannot contain spaces, newlines or special "
-                         f"characters."}
+        return {
+            "error": f"ERR {label.decode()} cannot contain spaces, newlines or special characters."
+        }
     dialogue.library[label] = value
     return "OK"
 
 
 def greeting(dialogue: Dialogue) -> Map:
     """Return HELLO's answer."""
-    return Map({
-        b"server": b"redis",
-        b"version": REDIS_VERSION.encode(),
-        b"proto": dialogue.replies.version,
-        b"id": dialogue.id,
-        b"mode": b"standalone",
-        b"role": b"master",
-        b"modules": [],
-    })
+    return Map(
+        {
+            b"server": b"redis",
+            b"version": REDIS_VERSION.encode(),
+            b"proto": dialogue.replies.version,
+            b"id": dialogue.id,
+            b"mode": b"standalone",
+            b"role": b"master",
+            b"modules": [],
+        }
+    )
 
 
 def info(dialogue: Dialogue, words: list[bytes]) -> Any:

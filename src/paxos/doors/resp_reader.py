@@ -73,7 +73,14 @@ class _Walker:
     """
 
     __slots__ = (
-        "_bytes_left", "_head", "_limit", "_size", "_words_left", "error", "refused", "restricted",
+        "_bytes_left",
+        "_head",
+        "_limit",
+        "_size",
+        "_words_left",
+        "error",
+        "refused",
+        "restricted",
     )
 
     def __init__(self, limit: int) -> None:
@@ -202,8 +209,11 @@ def _number(digits: bytes) -> int:
 
 
 def _length_error(counts: bool) -> str:
-    return "Protocol error: invalid multibulk length" if counts \
+    return (
+        "Protocol error: invalid multibulk length"
+        if counts
         else "Protocol error: invalid bulk length"
+    )
 
 
 class CommandReader:
@@ -216,7 +226,13 @@ class CommandReader:
     """
 
     __slots__ = (
-        "_line", "_parser", "_value_bytes_max", "_walker", "deferred", "error", "partial_bytes",
+        "_line",
+        "_parser",
+        "_value_bytes_max",
+        "_walker",
+        "deferred",
+        "error",
+        "partial_bytes",
     )
 
     def __init__(self, value_bytes_max: int) -> None:
@@ -289,8 +305,9 @@ class CommandReader:
             # An inline line in between, a nested array, a null: the walker sorts it out.
             return self._start_over(position)
         boundary = position + len(again)
-        if not data.startswith(again, position) \
-                or (boundary < len(data) and data[boundary] != _STAR):
+        if not data.startswith(again, position) or (
+            boundary < len(data) and data[boundary] != _STAR
+        ):
             return self._start_over(position)
         commands += parsed
         if boundary < len(data):

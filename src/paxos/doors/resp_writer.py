@@ -52,9 +52,7 @@ def encode(reply: Any, version: int = 2) -> bytes:
     return out[0] if len(out) == 1 else b"".join(out)
 
 
-def encode_into(
-    replies: Iterable[Any], append: Callable[[bytes], None], version: int = 2
-) -> None:
+def encode_into(replies: Iterable[Any], append: Callable[[bytes], None], version: int = 2) -> None:
     """Give each reply's bytes to `append`, in order, possibly in pieces.
 
     Raises LocalProtocolError for a value that is no reply.

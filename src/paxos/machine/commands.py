@@ -50,12 +50,20 @@ class CommandSpec(msgspec.Struct, frozen=True, kw_only=True):
         return f"ERR wrong number of arguments for '{self.name.decode().lower()}' command"
 
 
-def _spec(name: str, arity: int, flags: str, first: int = 0, last: int = 0, step: int = 0) \
-        -> CommandSpec:
+def _spec(
+    name: str, arity: int, flags: str, first: int = 0, last: int = 0, step: int = 0
+) -> CommandSpec:
     words = frozenset(flags.split())
     kind = Kind.WRITE if "write" in words else Kind.READ
-    return CommandSpec(name=name.encode(), arity=arity, kind=kind, flags=words,
-                       first_key=first, last_key=last, step=step)
+    return CommandSpec(
+        name=name.encode(),
+        arity=arity,
+        kind=kind,
+        flags=words,
+        first_key=first,
+        last_key=last,
+        step=step,
+    )
 
 
 COMMANDS: dict[bytes, CommandSpec] = {

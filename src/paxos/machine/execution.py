@@ -40,9 +40,7 @@ def decode_commands(data: bytes) -> list[Command] | None:
         commands: list[Command] = _any_commands.decode(data)
     except ValueError:
         return None
-    return [
-        command if _is_plain(command) or command[:1] == [_EXEC] else [] for command in commands
-    ]
+    return [command if _is_plain(command) or command[:1] == [_EXEC] else [] for command in commands]
 
 
 def run_batch(store: Store, commands: list[Command], bytes_max: int) -> list[Reply]:

@@ -36,7 +36,7 @@ from .kv import Store
 from .replies import Reply
 from .sessions import Session, Sessions
 
-VALUE_BYTES_MAX = 8 * 1024 * 1024
+VALUE_BYTES_MAX = 16 * 1024 * 1024
 """The longest value that APPEND may make, unless told otherwise."""
 
 RESULTS_BYTES_MAX = 32 * 1024 * 1024
@@ -49,9 +49,7 @@ def _strict(base: type[Any], tag: str | None = None) -> type[Any]:
     Reading over what it does not know would recurse as deep as that goes, and where it ends
     depends on the process: replicas could differ in what they take for malformed.
     """
-    return msgspec.defstruct(
-        base.__name__, [], bases=(base,), tag=tag, forbid_unknown_fields=True
-    )
+    return msgspec.defstruct(base.__name__, [], bases=(base,), tag=tag, forbid_unknown_fields=True)
 
 
 _envelopes: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(_strict(Envelope))

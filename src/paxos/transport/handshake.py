@@ -37,6 +37,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="hel
     node: str
     wanted: str
     cluster: str
+    acceptors: tuple[str, ...]
     incarnation: int
     nonce: bytes
 
@@ -47,6 +48,7 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=
     version: int
     node: str
     cluster: str
+    acceptors: tuple[str, ...]
     incarnation: int
     nonce: bytes
     proof: bytes
@@ -87,7 +89,7 @@ class HandshakeRefused(RemoteProtocolError):
 
 class Handshake:
     """One side of a handshake. `wanted` is the node that a dialer means to reach, None for a
-    listener. `known` are the nodes of the configuration.
+    listener. `known` are the nodes of the configuration, `acceptors` those that make quorums.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Handshake:
         secret: bytes,
         nonce: bytes,
         known: frozenset[NodeId],
+        acceptors: tuple[NodeId, ...],
         wanted: NodeId | None,
     ) -> None:
         self._node = node
@@ -107,6 +110,7 @@ class Handshake:
         self._secret = secret
         self._nonce = nonce
         self._known = known
+        self._acceptors = acceptors
         self._wanted = wanted
         self._hello: Hello | None = None
         self._peer: Peer | None = None
@@ -120,6 +124,7 @@ class Handshake:
             node=self._node,
             wanted=self._wanted,
             cluster=self._cluster,
+            acceptors=self._acceptors,
             incarnation=self._incarnation,
             nonce=self._nonce,
         )
@@ -148,7 +153,7 @@ class Handshake:
     def _on_hello(self, message: Hello) -> Challenge:
         if message.wanted != self._node:
             raise self._refuse(f"this is {self._node}, not {message.wanted[:40]}")
-        self._check(message.version, message.node, message.cluster, message.nonce)
+        self._check(message)
         self._hello = message
         self._peer = Peer(
             node=NodeId(message.node), cluster=message.cluster, incarnation=message.incarnation
@@ -157,6 +162,7 @@ class Handshake:
             version=PROTOCOL_VERSION,
             node=self._node,
             cluster=self._cluster,
+            acceptors=self._acceptors,
             incarnation=self._incarnation,
             nonce=self._nonce,
             proof=self._proof(b"listener", message, self._node, self._cluster, self._nonce),
@@ -165,7 +171,7 @@ class Handshake:
     def _on_challenge(self, message: Challenge) -> tuple[Proof, Peer]:
         if message.node != self._wanted or self._hello is None:
             raise self._refuse(f"{message.node[:40]} answered in place of {self._wanted}")
-        self._check(message.version, message.node, message.cluster, message.nonce)
+        self._check(message)
         ours = (message.node, message.cluster, message.nonce)
         if not hmac.compare_digest(message.proof, self._proof(b"listener", self._hello, *ours)):
             raise self._refuse("the cluster secrets differ")
@@ -182,16 +188,23 @@ class Handshake:
             raise self._refuse("the cluster secrets differ")
         return None, self._peer
 
-    def _check(self, version: int, node: str, cluster: str, nonce: bytes) -> None:
-        if version != PROTOCOL_VERSION:
-            raise self._refuse(f"protocol version {version} is not {PROTOCOL_VERSION}")
+    def _check(self, message: Hello | Challenge) -> None:
+        node, cluster = message.node, message.cluster
+        if message.version != PROTOCOL_VERSION:
+            raise self._refuse(f"protocol version {message.version} is not {PROTOCOL_VERSION}")
         if node not in self._known or node == self._node:
             raise self._refuse(f"{node[:40]} is not another node of this configuration")
         if cluster and self._cluster and cluster != self._cluster:
             raise self._refuse(
                 f"{node} belongs to cluster {cluster[:40]}, {self._node} to {self._cluster}"
             )
-        if len(nonce) != NONCE_BYTES:
+        if set(message.acceptors) != set(self._acceptors):
+            # Two nodes that count quorums from different sets must not work together (rule 2).
+            raise self._refuse(
+                f"{node} is configured with {len(message.acceptors)} acceptors, {self._node} "
+                f"with {len(self._acceptors)} or others: cluster.acceptors must be the same"
+            )
+        if len(message.nonce) != NONCE_BYTES:
             raise self._refuse("a nonce of the wrong length")
 
     def _proof(self, side: bytes, hello: Hello, node: str, cluster: str, nonce: bytes) -> bytes:

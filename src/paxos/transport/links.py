@@ -327,6 +327,7 @@ class Links:
             secret=self._secret,
             nonce=self._nonce(),
             known=self._known,
+            acceptors=self._membership.acceptors,
             wanted=wanted,
         )
 

@@ -1,0 +1,444 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from tests.transport.conftest import Net, Play, Station, knock, until
+
+from paxos.core.errors import ConfigurationError
+from paxos.core.messages import Accept, Accepted, AskVolume
+from paxos.core.types import Ballot, NodeId, Role, Slot, role_of
+from paxos.sim.world import membership_of
+from paxos.transport import links as links_module
+from paxos.transport.links import Identity, dialed_by
+
+A1, A2, A3 = (NodeId(f"acceptor-{n}") for n in (1, 2, 3))
+L1 = NodeId("learner-1")
+
+
+def vote(slot: int) -> Accepted:
+    return Accepted(ballot=Ballot(101), slot=Slot(slot))
+
+
+def large(slot: int, size: int) -> Accept:
+    return Accept(ballot=Ballot(101), slot=Slot(slot), value=b"x" * size, decided=Slot(0))
+
+
+async def pair(net: Net, one: str = A1, other: str = A2) -> tuple[Station, Station]:
+    """Start two stations and wait until a link stands."""
+    second = await net.station(other)
+    first = await net.station(one)
+    await until(lambda: first.connected and second.connected, "a link stands")
+    return first, second
+
+
+# ---------------------------------------------------------------- who dials whom
+
+
+def test_each_pair_has_one_dialer_when_it_talks() -> None:
+    """links.py: "no two connections race for one pair"."""
+    membership = membership_of()
+    nodes = membership.nodes
+    dials = {(node, other) for node in nodes for other in dialed_by(node, membership)}
+    assert not {(a, b) for a, b in dials if (b, a) in dials}
+    assert all(a != b for a, b in dials)
+    talk = {frozenset(pair) for pair in dials}
+    for node in nodes:
+        if role_of(node) is not Role.DISCOVERY:
+            assert frozenset((node, membership.discovery)) in talk
+    for proposer in membership.proposers:
+        for acceptor in membership.acceptors:
+            assert frozenset((proposer, acceptor)) in talk
+    assert frozenset(("client-1", "acceptor-1")) not in talk
+
+
+# ---------------------------------------------------------------- a link
+
+
+def test_messages_arrive_in_order_both_ways_when_a_link_stands(play: Play) -> None:
+    """One full-duplex connection per pair."""
+
+    async def test(net: Net) -> None:
+        one, other = await pair(net)
+        for slot in range(1, 201):
+            one.send(A2, vote(slot))
+            other.send(A1, vote(slot))
+        await until(lambda: len(one.messages) == len(other.messages) == 200, "all arrived")
+        assert [m.slot for _, m in one.messages] == list(range(1, 201))
+        assert [m.slot for _, m in other.messages] == list(range(1, 201))
+        assert {sender for sender, _ in other.messages} == {A1}
+        assert one.refused == other.refused == []
+
+    play(test)
+
+
+def test_one_link_stands_when_both_sides_run(play: Play) -> None:
+    """links.py: one per pair, made by the lower number."""
+
+    async def test(net: Net) -> None:
+        one, other = await pair(net)
+        assert (list(one.links.connected), list(other.links.connected)) == ([A2], [A1])
+        assert [peer.node for peer in one.connected] == [A2]
+        assert len(one.links._dialers) > 0
+        assert A1 not in dialed_by(A2, net.membership)
+
+    play(test)
+
+
+def test_a_message_is_dropped_and_counted_when_there_is_no_link(play: Play) -> None:
+    """links.py: "nothing stale is ever delivered late by a queue"."""
+
+    async def test(net: Net) -> None:
+        one = await net.station(A1)
+        one.send(A2, vote(1))
+        assert one.links.dropped == 1
+        other = await net.station(A2)
+        await until(lambda: one.connected, "a link stands")
+        one.send(A2, vote(2))
+        await until(lambda: other.messages, "the second arrived")
+        assert [m.slot for _, m in other.messages] == [2]
+
+    play(test)
+
+
+def test_a_message_is_encoded_once_when_it_goes_to_several(play: Play) -> None:
+    """links.send: "encoded once, for each node that has a link"."""
+
+    async def test(net: Net) -> None:
+        two, three = await net.station(A2), await net.station(A3)
+        one = await net.station(A1)
+        await until(lambda: len(one.connected) == 2, "both links stand")
+        one.links.send((A2, A3, L1), large(1, 50_000))
+        one.links.flush()
+        await until(lambda: two.messages and three.messages, "both arrived")
+        assert two.messages == three.messages == [(A1, large(1, 50_000))]
+        assert one.links.dropped == 1
+
+    play(test)
+
+
+def test_a_link_comes_back_when_the_other_side_starts_again(play: Play) -> None:
+    """links.py: reconnect, for ever."""
+
+    async def test(net: Net) -> None:
+        one, other = await pair(net)
+        await other.links.stop()
+        await until(lambda: one.disconnected == [A2], "the end is noticed")
+        again = await net.station(A2)
+        await until(lambda: len(one.connected) == 2, "the link stands again")
+        one.send(A2, vote(9))
+        await until(lambda: again.messages, "messages pass again")
+        assert again.messages == [(A1, vote(9))]
+
+    play(test)
+
+
+def test_an_older_connection_is_replaced_when_a_node_comes_back(play: Play) -> None:
+    """One link per pair: a peer that restarted before its old connection was noticed dead."""
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2)
+        first = await knock(station)
+        await first.shake(A1)
+        await until(lambda: len(station.connected) == 1, "the first stands")
+        second = await knock(station)
+        await second.shake(A1, incarnation=2)
+        await until(lambda: len(station.connected) == 2, "the second stands")
+        assert station.disconnected == [A1]
+        assert await first.closed()
+        assert [p.incarnation for p in station.connected] == [1, 2]
+        await second.say(vote(3))
+        await until(lambda: station.messages, "the second is heard")
+        second.close()
+        await until(lambda: station.disconnected == [A1, A1], "its end is told once")
+
+    play(test)
+
+
+# ---------------------------------------------------------------- identity
+
+
+def test_the_identity_is_told_when_it_comes_after_the_link(play: Play) -> None:
+    """links.Identity: a node has become a member of a cluster after the link was made."""
+
+    async def test(net: Net) -> None:
+        one, other = await pair(net)
+        assert one.connected[0].cluster == ""
+        other.cluster = "c1"
+        other.links.tell_identity()
+        await until(lambda: len(one.connected) == 2, "the identity is heard")
+        assert (one.connected[1].node, one.connected[1].cluster) == (A2, "c1")
+        assert one.disconnected == []
+        other.links.tell_identity()
+        other.send(A1, vote(1))
+        await until(lambda: one.messages, "a message after it")
+        assert len(one.connected) == 2
+
+    play(test)
+
+
+def test_the_identity_is_told_when_it_came_during_the_handshake(play: Play) -> None:
+    """A handshake that began before the founding shows no cluster; the link then tells it."""
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2, cluster="c1")
+        visitor = await knock(station)
+        await visitor.shake(A1)
+        assert Identity(cluster="c1") == station.links._decoder.decode(await visitor.hear())
+
+    play(test)
+
+
+def test_a_link_is_closed_when_its_peer_joined_another_cluster(play: Play) -> None:
+    """DESIGN rule 8: one cluster."""
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2, cluster="c1")
+        visitor = await knock(station)
+        await visitor.shake(A1)
+        await visitor.say(Identity(cluster="c2"))
+        assert await visitor.closed()
+        assert station.reasons == ["acceptor-1 belongs to cluster c2"]
+
+    play(test)
+
+
+def test_two_clusters_never_link_when_both_know_who_they_are(play: Play) -> None:
+    """DESIGN rule 8: an open volume of another cluster takes part in nothing here."""
+
+    async def test(net: Net) -> None:
+        other = await net.station(A2, cluster="c2")
+        one = await net.station(A1, cluster="c1")
+        await until(lambda: one.reasons and other.reasons, "both say why")
+        assert "cluster c1" in other.reasons[0]
+        assert "cluster c2" in one.reasons[0]
+        assert one.connected == other.connected == []
+
+    play(test)
+
+
+# ---------------------------------------------------------------- strangers
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "bytes was announced"),
+        (bytes(4), "0 bytes was announced"),
+        (b"\x00\x00\x20\x00", "8192 bytes was announced; 1 to 4096"),
+        (b"\x00\x00\x00\x03\xc1\xc1\xc1", "no handshake"),
+        (b"\x00\x00\x00\x02\x92\xa5", "no handshake"),
+    ],
+)
+def test_a_stranger_is_closed_with_a_reason_when_it_says_nonsense(
+    play: Play, data: bytes, reason: str
+) -> None:
+    """DESIGN rule 10: "closes one connection with a clear reason and harms nobody else"."""
+
+    async def test(net: Net) -> None:
+        one, other = await pair(net)
+        visitor = await knock(other)
+        visitor.writer.write(data)
+        assert await visitor.closed()
+        assert len(other.reasons) == 1
+        assert reason in other.reasons[0]
+        assert other.refused[0][0].startswith("127.0.0.1:")
+        one.send(A2, vote(1))
+        await until(lambda: other.messages, "the others go on")
+
+    play(test)
+
+
+def test_a_message_counts_for_nothing_when_its_sender_has_not_proven_itself(play: Play) -> None:
+    """handshake.py: "before any message"."""
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2)
+        visitor = await knock(station)
+        await visitor.say(AskVolume())
+        assert await visitor.closed()
+        assert station.messages == []
+        assert "no handshake" in station.reasons[0]
+
+    play(test)
+
+
+def test_a_dialer_with_another_secret_stays_outside_when_it_keeps_trying(play: Play) -> None:
+    """Nobody gets in without the cluster's secret."""
+
+    async def test(net: Net) -> None:
+        other = await net.station(A2)
+        one = await net.station(A1, secret=b"another")
+        await until(lambda: len(one.reasons) >= 2, "it was refused, twice")
+        assert set(one.reasons) == {"the cluster secrets differ"}
+        assert "the other side refuses: the cluster secrets differ" in other.reasons
+        assert one.connected == other.connected == []
+
+    play(test)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"\xc1", "no message"),
+        (b"\x91\xa4zzzz", "no message"),
+        (b"\x93\xa8accepted\xa1x\x01", "no message"),
+    ],
+)
+def test_a_peer_is_closed_with_a_reason_when_it_says_what_is_no_message(
+    play: Play, body: bytes, reason: str
+) -> None:
+    """DESIGN rule 10, for those who know the secret as well."""
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2)
+        visitor = await knock(station)
+        await visitor.shake(A1)
+        visitor.writer.write(len(body).to_bytes(4, "big") + body)
+        assert await visitor.closed()
+        assert reason in station.reasons[0]
+        assert station.refused[0][0] == A1
+        await until(lambda: station.disconnected == [A1], "the role is told")
+
+    play(test)
+
+
+def test_a_peer_is_closed_when_its_frame_is_too_large(play: Play) -> None:
+    """STYLE 19: message_bytes_max; the length alone is enough to know."""
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2)
+        visitor = await knock(station)
+        await visitor.shake(A1)
+        visitor.writer.write((100_001).to_bytes(4, "big"))
+        assert await visitor.closed()
+        assert "100001 bytes was announced; 1 to 100000" in station.reasons[0]
+
+    play(test)
+
+
+def test_a_connection_is_closed_when_it_stays_silent_in_the_handshake(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STYLE 19: nobody holds a place without proving itself."""
+    monkeypatch.setattr(links_module, "HANDSHAKE_SECONDS", 0.02)
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2)
+        visitor = await knock(station)
+        assert await visitor.closed()
+        assert station.reasons == ["the handshake took too long"]
+        assert not station.links._unproven
+
+    play(test)
+
+
+def test_a_proven_link_stays_when_it_is_silent(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handshake's deadline ends with the handshake."""
+    monkeypatch.setattr(links_module, "HANDSHAKE_SECONDS", 0.2)
+
+    async def test(net: Net) -> None:
+        one, other = await pair(net)
+        visitor = await knock(other)
+        assert await visitor.closed()
+        one.send(A2, vote(1))
+        await until(lambda: other.messages, "the old link still passes messages")
+        assert one.disconnected == []
+
+    play(test)
+
+
+def test_a_connection_is_turned_away_when_too_many_have_not_proven_themselves(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STYLE 19: UNPROVEN_CONNECTIONS_MAX; and a place is free again when one of them goes."""
+    monkeypatch.setattr(links_module, "UNPROVEN_CONNECTIONS_MAX", 3)
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2)
+        idle = [await knock(station) for _ in range(3)]
+        await until(lambda: len(station.links._unproven) == 3, "three wait")
+        fourth = await knock(station)
+        assert await fourth.closed()
+        assert station.reasons == ["too many connections are waiting to prove themselves"]
+        idle[0].close()
+        await until(lambda: len(station.links._unproven) == 2, "one has gone")
+        fifth = await knock(station)
+        await fifth.shake(A1)
+        await until(lambda: station.connected, "there is room again")
+
+    play(test)
+
+
+# ---------------------------------------------------------------- bounds
+
+
+def test_a_slow_reader_is_cut_off_when_too_much_waits_for_it(play: Play) -> None:
+    """STYLE 19: link_bytes_max; a slow node must not fill the memory of a fast one."""
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2)
+        visitor = await knock(station)
+        visitor.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, 4096
+        )
+        await visitor.shake(A1)
+        await until(lambda: station.connected, "the link stands")
+        visitor.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        highest = 0
+        for slot in range(1, 2000):
+            station.send(A1, large(slot, 90_000))
+            link = station.links.connected.get(A1)
+            if link is None:
+                break
+            highest = max(highest, link.waiting_bytes)
+            await asyncio.sleep(0)
+        await until(lambda: station.disconnected, "the link is closed")
+        assert station.reasons == ["it does not read what it is sent"]
+        assert highest <= 1_000_000 + 100_000
+
+    play(test)
+
+
+def test_a_port_that_is_taken_is_a_configuration_error_when_listening(play: Play) -> None:
+    """errors.ConfigurationError: names what is wrong and where."""
+
+    async def test(net: Net) -> None:
+        station = await net.station(A2)
+        net.ports[A3] = net.ports[A2]
+        with pytest.raises(ConfigurationError, match=r"port 127\.0\.0\.1:\d+ of acceptor-3"):
+            await net.station(A3)
+        assert station.refused == []
+
+    play(test)
+
+
+def test_dialing_goes_on_when_the_first_address_is_wrong(play: Play) -> None:
+    """addresses.py: a configured address is tried, then what discovery told."""
+
+    async def test(net: Net) -> None:
+        other = await net.station(A2)
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            wrong = ("127.0.0.1", unused.getsockname()[1])
+            one = await net.station(A1, addresses=lambda node: [wrong, *net.addresses(node)])
+            await until(lambda: one.connected, "the second address was tried")
+        assert other.connected[0].node == A1
+
+    play(test)
+
+
+def test_a_node_is_refused_when_another_answers_at_its_address(play: Play) -> None:
+    """addresses.py: "whoever answers at any address must prove who it is"."""
+
+    async def test(net: Net) -> None:
+        three = await net.station(A3)
+        net.ports[A2] = net.ports[A3]
+        one = await net.station(A1)
+        await until(lambda: three.reasons, "it is not acceptor-2")
+        assert three.reasons[0] == "this is acceptor-3, not acceptor-2"
+        await until(lambda: one.connected, "acceptor-3 itself is reached")
+        assert {peer.node for peer in one.connected} == {A3}
+
+    play(test)
