@@ -26,7 +26,7 @@ from tests.core.builders import (
 )
 
 from paxos.core.acceptor import Acceptor, Phase
-from paxos.core.effects import AcceptedEntry, Promised, Recovered, Stamped
+from paxos.core.effects import AcceptedEntry, Promised, Recovered, Stamped, Start
 from paxos.core.errors import VolumeDamaged
 from paxos.core.messages import (
     Abstain,

@@ -156,8 +156,8 @@ class Knock:
             pass
         return True
 
-    async def shake(self, node: str, **changes: Any) -> None:
-        """Take part in the handshake as a node."""
+    async def shake(self, node: str, afterwards: bytes = b"", **changes: Any) -> None:
+        """Take part in the handshake as a node; say something more in the proof's own bytes."""
         fields: dict[str, Any] = {
             "node": NodeId(node),
             "cluster": "",
@@ -173,7 +173,8 @@ class Knock:
         handshake = Handshake(**fields)
         await self.say(handshake.begin())
         answer, _ = handshake.receive(await self.hear())
-        await self.say(answer)
+        self.writer.write(frame(msgspec.msgpack.encode(answer)) + afterwards)
+        await self.writer.drain()
 
     def close(self) -> None:
         self.writer.transport.abort()

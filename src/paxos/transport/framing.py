@@ -5,6 +5,8 @@ Sans-I/O. Every length is checked before a byte of the frame is kept (DESIGN rul
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from paxos.core.errors import LocalProtocolError, RemoteProtocolError
 
 HEADER_BYTES = 4
@@ -34,24 +36,31 @@ class FrameReader:
 
         Raises RemoteProtocolError for an empty frame or one above the limit.
         """
+        return list(self.frames(data))
+
+    def frames(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes in, yield the bodies of the frames they complete, one by one.
+
+        Each length is checked when its turn comes, so that what a frame says may raise the limit
+        for the next one in the same bytes. Raises RemoteProtocolError as `feed` does. Bytes are
+        kept for later only when all frames were taken.
+        """
         if self._kept:
             self._kept += data
-            data = bytes(self._kept) if self._complete(self._kept) else b""
-            if not data:
-                return []
+            if not self._complete(self._kept):
+                return
+            data = bytes(self._kept)
             self._kept.clear()
-        frames: list[bytes] = []
         start, end = 0, len(data)
         while end - start >= HEADER_BYTES:
             body = start + HEADER_BYTES
             size = self._size(data, start)
             if end - body < size:
                 break
-            frames.append(data[body : body + size])
+            yield data[body : body + size]
             start = body + size
         if start < end:
             self._kept += data[start:] if start else data
-        return frames
 
     def _complete(self, kept: bytearray) -> bool:
         if len(kept) < HEADER_BYTES:

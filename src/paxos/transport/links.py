@@ -119,8 +119,8 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Cut into frames, decode, hand over. Anything wrong closes this one connection."""
         try:
-            bodies = self._reader.feed(data)
-            for body in bodies:
+            # One by one: a message may follow the proof in the same bytes, and be a large one.
+            for body in self._reader.frames(data):
                 if self._handshake is not None:
                     self._shake(self._handshake, body)
                 elif self.peer is not None:
