@@ -238,6 +238,7 @@ class Player:
     def do_format(self, name: str, cluster: str) -> list[str]:
         [node] = self._nodes([name])
         self.world.wipe(node)
+        self.world.wipe(node)
         acceptors = self.world.membership.acceptors
         journal = self._journal(node)
         stamp = Stamped(cluster=cluster, node=node, phase="formatted", acceptors=acceptors)

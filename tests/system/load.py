@@ -71,6 +71,7 @@ class Load:
         self.cluster = cluster
         self.name = uuid.uuid4().hex[:12]
         self.errors: list[str] = []
+        self._doors = tuple(doors)
         self._may_lose = frozenset(may_lose)
         self._writers = [
             Writer(f"{self.name}/{door}.{number}", door)
@@ -90,7 +91,9 @@ class Load:
     # ------------------------------------------------------------ for tests
 
     def __enter__(self) -> Load:
-        self._first_slot = int(self.cluster.redis(1).execute_command("WRITE", self.name))
+        self._first_slot = int(
+            self.cluster.redis(self._doors[0]).execute_command("WRITE", self.name)
+        )
         for thread in self._threads:
             thread.start()
         return self
@@ -110,8 +113,9 @@ class Load:
         """How many commands have been answered so far."""
         return sum(one.done for one in self._writers)
 
-    def go_on(self, commands: int = 40, doors: Sequence[int] = (1, 2)) -> None:
-        """Wait until every client at these doors has been answered so often once more."""
+    def go_on(self, commands: int = 40, doors: Sequence[int] = ()) -> None:
+        """Wait until every client, or each at these doors, has been answered so often once more."""
+        doors = doors or self._doors
         before_writes = {id(one): one.done for one in self._writers}
         before_reads = dict(self._reads)
         deadline = time.monotonic() + DEADLINE_S
@@ -134,11 +138,12 @@ class Load:
     def verify_kept(self) -> None:
         """Check that everything acknowledged is there once, and nothing that was not sent."""
         for one in self._writers:
-            self._verify_writer(one, self.cluster.redis(2 if one.door == 1 else 1))
+            others = [door for door in self._doors if door != one.door] or [one.door]
+            self._verify_writer(one, self.cluster.redis(others[0]))
         shared = [count for one in self._writers for count in one.shared]
         unknown = sum(one.unknown["shared"] for one in self._writers)
         assert len(set(shared)) == len(shared), "the same count was given to two clients"
-        found = int(self.cluster.redis(2).get(f"{self.name}:shared") or 0)
+        found = int(self.cluster.redis(self._doors[-1]).get(f"{self.name}:shared") or 0)
         assert len(shared) <= found <= len(shared) + unknown
         assert max(shared, default=0) <= found
         self._verify_values()
@@ -162,7 +167,7 @@ class Load:
     def _verify_values(self) -> None:
         slots: dict[bytes, int] = {}
         listed: dict[bytes, list[bytes]] = {}
-        for slot, value in self.cluster.values(self._first_slot):
+        for slot, value in self.cluster.values(self._first_slot, self._doors[-1]):
             prefix = value.rpartition(b":value:")[0]
             if prefix.startswith(self.name.encode()):
                 assert value not in slots, f"{value!r} is in the list twice"

@@ -61,6 +61,7 @@ class Station:
 
     def on_connected(self, peer: Peer) -> None:
         self.connected.append(peer)
+        self.links.flush()  # as the runtime does at the end of the turn
 
     def on_disconnected(self, node: NodeId) -> None:
         self.disconnected.append(node)

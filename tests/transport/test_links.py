@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import msgspec
 import pytest
 from tests.transport.conftest import Net, Play, Station, knock, until
 

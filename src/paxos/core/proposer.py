@@ -490,6 +490,8 @@ class Proposer:
         self._election_seen(ballot)
         self.decided = max(self.decided, message.decided)
         if self._election.heard(ballot, now_ms):
+            # A follower asks no acceptor: what it was told before would only grow stale.
+            self._abstaining.clear()
             effects.append(
                 Trace(
                     what="following",
