@@ -82,7 +82,7 @@ def test_nothing_is_durable_and_nothing_leaves_when_only_stepped() -> None:
 
 
 def test_persist_comes_before_sync_and_sync_before_send_when_released() -> None:
-    """STYLE 11: "Persist, sync, then send." """
+    """STYLE 11: persist, sync, then send."""
     journal = a_journal()
     stepper = a_stepper(journal)
     stepper.step(received(P1, accept(1)))

@@ -46,7 +46,7 @@ def test_ballots_are_ordered_by_counter_first_when_compared(
 @pytest.mark.parametrize("number", [0, -1, 100, 1000])
 def test_a_ballot_is_refused_when_the_number_would_reach_into_the_counter(number: int) -> None:
     """DESIGN rule 1: 1 <= id <= 99."""
-    with pytest.raises(ValueError, match="not in 1..99"):
+    with pytest.raises(ValueError, match=r"not in 1\.\.99"):
         ballot_from(1, number)
 
 

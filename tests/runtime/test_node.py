@@ -22,7 +22,6 @@ from paxos.core.effects import (
     Send,
     SetTimer,
     Stamped,
-    Start,
     TimerFired,
 )
 from paxos.core.errors import StorageError
@@ -365,7 +364,8 @@ def test_what_is_due_leaves_and_nothing_more_when_the_node_stops() -> None:
         node.runtime.on_message(L1, AskVolume())
         node.runtime.on_disconnected(L1)
         node.runtime.on_refused("x:1", "y")
-        await asyncio.sleep(0.005)
+        await node.turn()
+        assert not node.runtime._timers._handles
         assert len(node.role.told) == told
         assert node.logged[-1] == "stopped"
 
@@ -406,9 +406,7 @@ def test_the_latest_confirmations_are_told_when_a_client_asks() -> None:
         assert node.runtime.responses(None) == []
         for number in (1, 2, 3):
             node.role.confirmations.append(
-                Confirmation(
-                    slot=Slot(number), revision=9, sequence=number, commands=1, at_ms=0.0
-                )
+                Confirmation(slot=Slot(number), revision=9, sequence=number, commands=1, at_ms=0.0)
             )
         assert [slot for slot, *_ in node.runtime.responses(None)] == [1, 2, 3]
         assert [slot for slot, *_ in node.runtime.responses(2)] == [2, 3]

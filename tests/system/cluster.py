@@ -6,6 +6,7 @@ and stopped by the pids in run.json. Whatever a test waits for is a condition wi
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -69,6 +70,17 @@ def free_port_offset() -> int:
 def _ports(offset: int) -> list[int]:
     firsts_and_counts = ((8000, 20), (17000, 20), (6001, 4))
     return [first + offset + n for first, count in firsts_and_counts for n in range(count)]
+
+
+def _session(leader: int) -> list[int]:
+    """Return the processes of the session that a supervisor began; its nodes are in it."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(int(folder.name)) == leader:
+                    found.append(int(folder.name))
+    return found
 
 
 def written(file: Path, settings: Settings) -> Path:
@@ -157,11 +169,14 @@ class LocalCluster:
     def kill_everything(self) -> None:
         """Send SIGKILL to all nodes in one go, the supervisor first so that none comes back."""
         run = self.run()
-        everything = [run.supervisor_process, *(node.process for node in run.nodes.values())]
+        processes.send(run.supervisor_process, signal.SIGKILL)
+        assert processes.wait_until_gone([run.supervisor_process], DEADLINE_S) == []
+        # It may have started a node that it had no time to write down: its session tells.
+        everything = {node.process for node in run.nodes.values()}
+        everything |= {processes.process(pid) for pid in _session(run.supervisor)}
         for one in everything:
             processes.send(one, signal.SIGKILL)
-        left = processes.wait_until_gone(everything, DEADLINE_S)
-        assert left == []
+        assert processes.wait_until_gone(everything, DEADLINE_S) == []
 
     def heal(self) -> None:
         """Wake what is stopped, start what is held or dead: after a test that may have failed."""

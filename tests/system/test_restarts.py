@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from paxos.apps import processes
 from paxos.core.types import Role
 
-from .cluster import LocalCluster, wait_until
+from .cluster import DEADLINE_S, HOST, LocalCluster, wait_until
 from .load import Load
 
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(240)]
@@ -34,8 +36,8 @@ def test_killed_supervisor_changes_nothing_and_the_next_one_takes_over(
     supervisor = cluster.run().supervisor_process
     with Load(cluster) as load:
         load.go_on(20)
-        processes.send(supervisor, processes.signal.SIGKILL)
-        assert processes.wait_until_gone([supervisor], 30.0) == []
+        processes.send(supervisor, signal.SIGKILL)
+        assert processes.wait_until_gone([supervisor], DEADLINE_S) == []
         load.go_on(20)
         cluster.up()
         load.go_on(20)
@@ -44,32 +46,36 @@ def test_killed_supervisor_changes_nothing_and_the_next_one_takes_over(
     assert cluster.run().supervisor_process.lives
 
 
+def stopped(cluster: LocalCluster) -> None:
+    """Stop everything and check that nothing is left."""
+    run = cluster.run()
+    cluster.stop()
+    assert run.living() == {}
+    assert not run.supervisor_process.lives
+    ports = [port for node in cluster.nodes for port in cluster.configuration.ports(node)]
+    assert [port for port in ports if processes.port_trouble(HOST, port)] == []
+
+
+def test_stop_right_after_the_nodes_were_taken_over_stops_everything(
+    cluster: LocalCluster,
+) -> None:
+    """`up` returns when the new supervisor is the one that `stop` will ask, and not before."""
+    supervisor = cluster.run().supervisor_process
+    processes.send(supervisor, signal.SIGKILL)
+    assert processes.wait_until_gone([supervisor], DEADLINE_S) == []
+    assert cluster.command("up").returncode == 0
+    stopped(cluster)
+
+
 def test_stop_and_start_keep_everything(cluster: LocalCluster) -> None:
     with Load(cluster) as load:
         load.go_on()
         load.stop()
     keys_before = int(cluster.redis(1).dbsize())
-    cluster.stop()
-    assert not any(process.lives for process in map(processes.process, cluster_pids(cluster)))
+    stopped(cluster)
     cluster.up()
     load.verify()
     assert int(cluster.redis(2).dbsize()) == keys_before
-
-
-def cluster_pids(cluster: LocalCluster) -> list[int]:
-    """The processes that still name this cluster's configuration file."""
-    return [
-        int(folder.name)
-        for folder in processes._PROC.iterdir()
-        if folder.name.isdigit() and str(cluster.file) in words_of(folder.name)
-    ]
-
-
-def words_of(pid: str) -> str:
-    try:
-        return (processes._PROC / pid / "cmdline").read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def test_every_node_restarted_one_after_the_other(cluster: LocalCluster) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -167,7 +167,6 @@ class Knock:
             "nonce": self.station.net.nonce(),
             "known": frozenset(self.station.net.membership.nodes),
             "acceptors": self.station.net.membership.acceptors,
-            "acceptors": self.station.net.membership.acceptors,
             "wanted": self.station.node,
             **changes,
         }
@@ -185,7 +184,7 @@ Play = Callable[[Callable[[Net], Awaitable[None]]], None]
 
 
 @pytest.fixture
-def play() -> Iterator[Play]:
+def play() -> Play:
     """Run a test's coroutine on uvloop with a net that is taken down afterwards."""
 
     def run(test: Callable[[Net], Awaitable[None]]) -> None:
@@ -199,7 +198,7 @@ def play() -> Iterator[Play]:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(whole())
 
-    yield run
+    return run
 
 
 async def knock(station: Station) -> Knock:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ bodies = st.lists(st.binary(min_size=1, max_size=300), max_size=12)
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Cut bytes at these places."""
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @given(bodies, st.lists(st.integers(min_value=0), max_size=20))

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from paxos.core.types import NodeId
@@ -201,6 +201,9 @@ def test_a_reason_is_cut_when_the_other_side_rambles() -> None:
 
 
 @given(st.binary(max_size=200))
+@example(b"\x91\xa3\x00\x00\x80")  # a tag that is not UTF-8
+@example(b"\x92\xa7refusal\xa1\xff")  # a text that is not UTF-8
+@example(b"\x93\xa7refusal\xa1x" + b"\x91" * 4000 + b"\xc0")  # nested deeper than the stack
 def test_random_bytes_are_refused_when_they_are_no_handshake(body: bytes) -> None:
     """DESIGN rule 10: any bytes at all end in a refusal, never in another error."""
     for handshake in (side(B), side(A, B)):

@@ -230,6 +230,7 @@ def test_two_clusters_never_link_when_both_know_who_they_are(play: Play) -> None
         (b"\x00\x00\x20\x00", "8192 bytes was announced; 1 to 4096"),
         (b"\x00\x00\x00\x03\xc1\xc1\xc1", "no handshake"),
         (b"\x00\x00\x00\x02\x92\xa5", "no handshake"),
+        (b"\x00\x00\x00\x05\x91\xa3\x00\x00\x80", "no handshake"),
     ],
 )
 def test_a_stranger_is_closed_with_a_reason_when_it_says_nonsense(
@@ -285,6 +286,8 @@ def test_a_dialer_with_another_secret_stays_outside_when_it_keeps_trying(play: P
         (b"\xc1", "no message"),
         (b"\x91\xa4zzzz", "no message"),
         (b"\x93\xa8accepted\xa1x\x01", "no message"),
+        (b"\x92\xa7abstain\xa1\xff", "no message"),
+        (b"\x94\xa8accepted\x01\x01" + b"\x91" * 50_000 + b"\xc0", "no message"),
     ],
 )
 def test_a_peer_is_closed_with_a_reason_when_it_says_what_is_no_message(
@@ -424,9 +427,9 @@ def test_a_port_that_is_taken_is_a_configuration_error_when_listening(play: Play
 
     async def test(net: Net) -> None:
         station = await net.station(A2)
-        net.ports[A3] = net.ports[A2]
-        with pytest.raises(ConfigurationError, match=r"port 127\.0\.0\.1:\d+ of acceptor-3"):
-            await net.station(A3)
+        taken = net.ports[A1] = net.ports[A2]
+        with pytest.raises(ConfigurationError, match=f"port 127.0.0.1:{taken} of acceptor-1"):
+            await net.station(A1)
         assert station.refused == []
 
     play(test)
@@ -441,7 +444,7 @@ def test_dialing_goes_on_when_the_first_address_is_wrong(play: Play) -> None:
             unused.bind(("127.0.0.1", 0))
             wrong = ("127.0.0.1", unused.getsockname()[1])
             one = await net.station(A1, addresses=lambda node: [wrong, *net.addresses(node)])
-            await until(lambda: one.connected, "the second address was tried")
+            await until(lambda: one.connected and other.connected, "the second was tried")
         assert other.connected[0].node == A1
 
     play(test)

@@ -113,6 +113,7 @@ def up(
     supervisor.bound_log(output, supervisor.LOG_BYTES_MAX)
     report(f"starting {len(configuration.nodes()) - len(living)} nodes")
     started = processes.process(launcher(configuration, output))
+    _wait_until_named(configuration, started, timeout_s)
 
     def gave_up() -> str:
         # A child that ended stays a zombie, which does not count as living. Another `paxos up`
@@ -122,6 +123,22 @@ def up(
         return f"the supervisor ended: {last_line(output)}"
 
     return wait_until_ready(configuration, timeout_s, report, gave_up)
+
+
+def _wait_until_named(
+    configuration: Configuration, started: processes.Process, timeout_s: float
+) -> None:
+    """Wait until run.json names a living supervisor, or the one that was started has ended.
+
+    Nodes that were taken over are ready all the time; without this a `stop` right after `up` would
+    read of the old supervisor, stop the nodes itself, and the new supervisor start them again.
+    """
+    deadline = time.monotonic() + timeout_s
+    while started.lives and time.monotonic() < deadline:
+        run = run_file.read(configuration.data_folder)
+        if run is not None and run.supervisor_process.lives:
+            return
+        time.sleep(0.01)
 
 
 def make_data_folder(configuration: Configuration) -> None:

@@ -477,7 +477,7 @@ class Proposer:
         self, sender: NodeId, message: Heartbeat, now_ms: float, dice: float
     ) -> list[Effect]:
         ballot = message.ballot
-        if owner_of(ballot) != sender:
+        if ballot == NO_BALLOT or owner_of(ballot) != sender:
             return []
         if self.phase in (Phase.PREPARING, Phase.LEADING) and ballot < self.ballot:
             return []  # an older leader; the acceptors' nacks will tell it

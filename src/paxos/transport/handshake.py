@@ -136,7 +136,9 @@ class Handshake:
         """
         try:
             message = _decoder.decode(body)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
+            # Besides msgspec.DecodeError (a ValueError): text that is not UTF-8, and arrays nested
+            # deeper than can be skipped.
             raise self._refuse(f"this is no handshake: {error}") from error
         match message:
             case Hello() if self._wanted is None and self._hello is None:
@@ -165,14 +167,14 @@ class Handshake:
             acceptors=self._acceptors,
             incarnation=self._incarnation,
             nonce=self._nonce,
-            proof=self._proof(b"listener", message, self._node, self._cluster, self._nonce),
+            proof=self._proof(b"listener", message, *self._ours()),
         )
 
     def _on_challenge(self, message: Challenge) -> tuple[Proof, Peer]:
         if message.node != self._wanted or self._hello is None:
             raise self._refuse(f"{message.node[:40]} answered in place of {self._wanted}")
         self._check(message)
-        ours = (message.node, message.cluster, message.nonce)
+        ours = (message.node, message.cluster, message.acceptors, message.nonce)
         if not hmac.compare_digest(message.proof, self._proof(b"listener", self._hello, *ours)):
             raise self._refuse("the cluster secrets differ")
         self._peer = Peer(
@@ -183,7 +185,7 @@ class Handshake:
     def _on_proof(self, message: Proof) -> tuple[None, Peer | None]:
         if self._hello is None:
             raise self._refuse("Proof is out of turn")
-        ours = self._proof(b"dialer", self._hello, self._node, self._cluster, self._nonce)
+        ours = self._proof(b"dialer", self._hello, *self._ours())
         if not hmac.compare_digest(message.proof, ours):
             raise self._refuse("the cluster secrets differ")
         return None, self._peer
@@ -207,8 +209,19 @@ class Handshake:
         if len(message.nonce) != NONCE_BYTES:
             raise self._refuse("a nonce of the wrong length")
 
-    def _proof(self, side: bytes, hello: Hello, node: str, cluster: str, nonce: bytes) -> bytes:
-        spoken = msgspec.msgpack.encode((side, hello, node, cluster, nonce))
+    def _ours(self) -> tuple[str, str, tuple[str, ...], bytes]:
+        return self._node, self._cluster, self._acceptors, self._nonce
+
+    def _proof(
+        self,
+        side: bytes,
+        hello: Hello,
+        node: str,
+        cluster: str,
+        acceptors: tuple[str, ...],
+        nonce: bytes,
+    ) -> bytes:
+        spoken = msgspec.msgpack.encode((side, hello, node, cluster, acceptors, nonce))
         return hmac.digest(self._secret, spoken, hashlib.sha256)
 
     def _refuse(self, reason: str) -> HandshakeRefused:

@@ -346,8 +346,13 @@ class Links:
         self.events.on_connected(peer)
 
     def receive(self, link: Link, peer: Peer, body: bytes) -> None:
-        """Decode one frame and hand it over. Raises msgspec.DecodeError."""
-        message = self._decoder.decode(body)
+        """Decode one frame and hand it over. Raises RemoteProtocolError for what is no message."""
+        try:
+            message = self._decoder.decode(body)
+        except (ValueError, RecursionError) as error:
+            # Besides msgspec.DecodeError (a ValueError): text that is not UTF-8, and arrays nested
+            # deeper than can be skipped.
+            raise RemoteProtocolError(f"a frame that is no message: {error}") from error
         if type(message) is not Identity:
             self.events.on_message(peer.node, message)
             return
