@@ -194,14 +194,14 @@ def canvass_reply(bench: Bench, **fields: Any) -> CanvassReply:
     return CanvassReply(round=bench.role._election.round, **known)
 
 
-def promise(ballot: int, *accepted: Any, first: int = 1, last: int = 0, **parts: int) -> Promise:
-    """Return a promise, whole unless told otherwise."""
+def promise(ballot: int, *accepted: Any, first: int = 1, last: int = 0, **part: int) -> Promise:
+    """Return a promise, whole unless told where the part begins and ends."""
     return Promise(
         ballot=Ballot(ballot),
         first=Slot(first),
         last=Slot(last),
-        part=parts.get("part", 0),
-        parts=parts.get("parts", 1),
+        begin=Slot(part.get("begin", first)),
+        end=Slot(part.get("end", last)),
         accepted=list(accepted),
     )
 

@@ -82,7 +82,7 @@ def test_a_promise_is_persisted_when_the_ballot_is_higher() -> None:
     [(to, message)] = sent(effects, Promise)
     assert to == (P1,)
     assert (message.ballot, message.first, message.last) == (101, 1, 0)
-    assert (message.part, message.parts, message.accepted) == (0, 1, [])
+    assert (message.begin, message.end, message.accepted) == (message.first, 0, [])
 
 
 def test_a_promise_is_only_repeated_when_its_own_proposer_asks_again() -> None:
@@ -135,7 +135,7 @@ def test_a_promise_comes_in_parts_when_the_values_are_large() -> None:
     for slot in (1, 2, 3, 4):
         bench.receive(P1, accept(101, slot, b"12345"))
     parts = messages(bench.receive(P2, prepare(202)), Promise)
-    assert [(part.part, part.parts) for part in parts] == [(0, 2), (1, 2)]
+    assert [(part.begin, part.end) for part in parts] == [(1, 2), (3, 0)]
     assert [[v.slot for v in part.accepted] for part in parts] == [[1, 2], [3, 4]]
 
 

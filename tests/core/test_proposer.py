@@ -199,29 +199,28 @@ def test_a_promise_counts_only_when_all_its_parts_are_there() -> None:
     bench = a_proposer()
     preparing(bench)
     bench.receive(A1, promise(101))
-    half = promise(101, kept(1, 3, b"one"), part=0, parts=2)
+    half = promise(101, kept(1, 3, b"one"), begin=1, end=1)
     assert nothing_sent(bench.receive(A2, half))
     assert bench.role.phase is Phase.PREPARING
-    rest = promise(101, kept(2, 3, b"two"), part=1, parts=2)
+    rest = promise(101, kept(2, 3, b"two"), begin=2)
     assert proposals(bench.receive(A2, rest)) == [(1, b"one"), (2, b"two")]
 
 
-def test_parts_of_two_answers_are_never_mixed_when_one_was_cut_short() -> None:
-    """DESIGN rule 4: an answer whose end was lost must not be completed by another answer's
-    parts, which may be cut elsewhere: a vote could fall between them.
+def test_no_vote_falls_between_parts_when_two_answers_were_cut_differently() -> None:
+    """DESIGN rule 4: an answer whose end was lost may be completed by another answer's parts,
+    however they come in, and yet no slot goes unasked.
     """
     bench = a_proposer()
     preparing(bench)
     bench.receive(A1, promise(101))
-    # The first answer of acceptor-2, three parts long: the link closes before its last part.
-    bench.receive(A2, promise(101, kept(1, 3, b"one"), part=0, parts=3))
-    bench.receive(A2, promise(101, kept(2, 3, b"two"), part=1, parts=3))
-    # The second answer is cut into two.
-    first = promise(101, kept(1, 3, b"one"), kept(2, 3, b"two"), part=0, parts=2)
-    assert nothing_sent(bench.receive(A2, first))
+    # Of the first answer, the part for slot 2 is lost.
+    bench.receive(A2, promise(101, kept(1, 3, b"one"), begin=1, end=1))
+    bench.receive(A2, promise(101, kept(4, 3, b"four"), begin=4))
+    # The second answer is cut elsewhere and comes in the wrong order.
+    bench.receive(A2, promise(101, kept(3, 3, b"three"), begin=3))
     assert bench.role.phase is Phase.PREPARING
-    effects = bench.receive(A2, promise(101, kept(3, 3, b"three"), part=1, parts=2))
-    assert proposals(effects) == [(1, b"one"), (2, b"two"), (3, b"three")]
+    first = promise(101, kept(1, 3, b"one"), kept(2, 3, b"two"), begin=1, end=2)
+    assert [slot for slot, _ in proposals(bench.receive(A2, first))] == [1, 2, 3, 4]
 
 
 def test_the_highest_ballots_value_is_proposed_again_when_promises_differ() -> None:

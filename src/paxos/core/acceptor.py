@@ -216,26 +216,31 @@ class Acceptor:
                     ballot=ballot,
                     first=message.first,
                     last=message.last,
-                    part=number,
-                    parts=len(parts),
-                    accepted=part,
+                    begin=begin,
+                    end=end,
+                    accepted=accepted,
                 ),
             )
-            for number, part in enumerate(parts)
+            for begin, end, accepted in parts
         )
         return effects
 
-    def _accepted_in_parts(self, first: Slot, last: Slot) -> list[list[AcceptedValue]]:
-        """Cut what was accepted in first..last (0: to the end) into parts of bounded size."""
-        end = last or self.log.highest_slot
-        parts: list[list[AcceptedValue]] = []
-        while first <= end:
-            entries = self.log.entries(first, end, self._limits.catchup_bytes_max)
-            if not entries:
-                break
-            parts.append([_accepted_value(entry) for entry in entries])
-            first = Slot(entries[-1].slot + 1)
-        return parts or [[]]
+    def _accepted_in_parts(
+        self, first: Slot, last: Slot
+    ) -> list[tuple[Slot, Slot, list[AcceptedValue]]]:
+        """Cut what was accepted in first..last (0: to the end) into parts of bounded size, each
+        with the slots that it speaks for.
+        """
+        highest = last or self.log.highest_slot
+        parts: list[tuple[Slot, Slot, list[AcceptedValue]]] = []
+        while True:
+            entries = self.log.entries(first, highest, self._limits.catchup_bytes_max)
+            accepted = [_accepted_value(entry) for entry in entries]
+            end = entries[-1].slot if entries else highest
+            if end >= highest or not self.log.votes(Slot(end + 1), highest):
+                return [*parts, (first, last, accepted)]
+            parts.append((first, end, accepted))
+            first = Slot(end + 1)
 
     def _on_accept(self, sender: NodeId, message: Accept, now_ms: float) -> list[Effect]:
         """Phase 2b. "If an acceptor receives an accept request for a proposal numbered n, it

@@ -18,28 +18,33 @@ class Gathering:
         self.first = first
         self.last = last
         self.complete: set[NodeId] = set()
-        self._parts: dict[NodeId, dict[int, list[AcceptedValue]]] = {}
+        self._ends: dict[NodeId, dict[Slot, Slot]] = {}
         self._best: dict[Slot, AcceptedValue] = {}
 
     def add(self, sender: NodeId, promise: Promise) -> None:
-        """Take a part in. An acceptor counts once all of its parts are here."""
+        """Take a part in. An acceptor counts once its parts cover every slot that was asked."""
         if (promise.ballot, promise.first, promise.last) != (self.ballot, self.first, self.last):
             return
-        if sender in self.complete:
-            return
-        if promise.part == 0:
-            # Another answer begins. What is here of an earlier one, cut short with its link, may
-            # have been cut into parts elsewhere: together they could miss a vote.
-            self._parts[sender] = {}
-        parts = self._parts.setdefault(sender, {})
-        parts[promise.part] = promise.accepted
-        if len(parts) < promise.parts:
-            return
-        self.complete.add(sender)
-        for accepted in (value for part in parts.values() for value in part):
+        for accepted in promise.accepted:
             best = self._best.get(accepted.slot)
             if best is None or accepted.ballot > best.ballot:
                 self._best[accepted.slot] = accepted
+        ends = self._ends.setdefault(sender, {})
+        ends[promise.begin] = promise.end
+        if self._covered(ends):
+            self.complete.add(sender)
+
+    def _covered(self, ends: dict[Slot, Slot]) -> bool:
+        """Tell whether parts, by where they begin and end, follow each other without a gap."""
+        begin = self.first
+        while begin in ends:
+            end = ends[begin]
+            if end == 0 or (self.last and end >= self.last):
+                return True
+            if end < begin:
+                return False
+            begin = Slot(end + 1)
+        return False
 
     @property
     def values(self) -> dict[Slot, bytes]:

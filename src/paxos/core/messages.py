@@ -151,15 +151,17 @@ class AcceptedValue(Message, frozen=True, kw_only=True):
 class Promise(Message, tag="promise", frozen=True, kw_only=True):
     """An acceptor promises `ballot` and tells what it accepted in slots first..last (phase 1b).
 
-    Long answers come as `parts` messages, numbered from 0; they count only when all are there.
-    `last` is 0 for "and every later slot".
+    `first` and `last` repeat the Prepare. A long answer comes in parts, each of which speaks for
+    slots begin..end; an `end` of 0 means "and every later slot". An acceptor's promise counts when
+    its parts cover all that was asked. Parts of several answers may meet: what an acceptor has
+    accepted below `ballot` cannot change any more once it has promised.
     """
 
     ballot: Ballot
     first: Slot
     last: Slot
-    part: int
-    parts: int
+    begin: Slot
+    end: Slot
     accepted: list[AcceptedValue]
 
 
