@@ -64,6 +64,10 @@ from .trace import Trace
 from .types import Ballot, NodeId, Role, Slot, role_of
 
 
+STUCK_TOLD_TRIES = (3, 30, 300, 3000, 30000)
+"""At which tries to get past a gap the log is told: without a quorum there may be many."""
+
+
 class StateMachine(Protocol):
     """What a learner asks of the replicated state machine (`paxos.machine`)."""
 
@@ -357,14 +361,15 @@ class Learner:
             effects.append(
                 Send(to=self._membership.proposers, message=Unstick(first=first, last=last))
             )
-            effects.append(
-                Trace(
-                    what="stuck",
-                    text=f"slots {first}..{last} are not decided yet: asking the leader",
-                    glyph=">",
-                    fields={"first": first, "last": last},
+            if self._gap_tries in STUCK_TOLD_TRIES:
+                effects.append(
+                    Trace(
+                        what="stuck",
+                        text=f"slots {first}..{last} are not decided yet: asking the leader",
+                        glyph=">",
+                        fields={"first": first, "last": last, "tries": self._gap_tries},
+                    )
                 )
-            )
         return effects
 
     def _ask_votes(self) -> AskVotes:
