@@ -224,11 +224,13 @@ def a_leader(node: NodeId = P1, settings: Settings | None = None) -> Bench:
 
 
 def a_learner(node: NodeId = L1, settings: Settings | None = None) -> Bench:
-    """Return a started learner with an empty machine."""
+    """Return a started learner with an empty machine, whose first round is number 1."""
     journal = open_journal(node)
     role = Learner(node, membership_of(), settings or Settings(), Machine(), journal.recovered)
     bench = Bench(role, journal)
+    bench.dice = 0.0
     bench.start()
+    bench.dice = 0.5
     return bench
 
 

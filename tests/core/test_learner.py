@@ -28,7 +28,7 @@ from tests.core.builders import (
     traced,
 )
 
-from paxos.core.effects import Recovered, Stamped
+from paxos.core.effects import Recovered, Stamped, Start
 from paxos.core.learner import Learner
 from paxos.core.messages import (
     Accepted,
@@ -405,6 +405,21 @@ def test_no_round_is_done_when_strangers_answer() -> None:
     for stranger in ("acceptor-8", "acceptor-9", P1, "learner-2"):
         assert answers(bench.receive(stranger, highest(1, 1))) == []
     assert bench.role.status().reads_waiting == 1
+
+
+def test_no_answer_counts_when_it_is_for_an_earlier_life_of_the_learner() -> None:
+    """DESIGN rule 7: an answer from before the read arrived might miss an acknowledged write."""
+    before = a_learner()
+    before.receive(C1, read(5))
+    [asked] = messages(before.drain(), AskHighest)
+    after = a_learner()
+    after.step(Start())  # with other dice
+    after.receive(C1, read(6))
+    [asking] = messages(after.drain(), AskHighest)
+    for acceptor in ACCEPTORS:
+        assert answers(after.receive(acceptor, highest(asked.round, 0))) == []
+    late = [after.receive(acceptor, highest(asking.round, 0)) for acceptor in ACCEPTORS]
+    assert [number for effects in late for number, _ in answers(effects)] == [6]
 
 
 def test_silent_acceptors_are_asked_again_when_a_round_is_not_done() -> None:

@@ -32,6 +32,7 @@ from .effects import (
     Send,
     SetTimer,
     Stamped,
+    Start,
     TimerFired,
 )
 from .errors import invariant
@@ -172,7 +173,8 @@ class Learner:
     def step(self, event: Event, now_ms: float, dice: float) -> list[Effect]:
         """Take one event in and return what shall be done about it.
 
-        `now_ms` is wall-clock-like; it only tells when a key's deadline may have passed.
+        `now_ms` is wall-clock-like; it only tells when a key's deadline may have passed. `dice` is
+        uniform in [0, 1).
         """
         match event:
             case Received(sender=sender, message=message):
@@ -185,6 +187,11 @@ class Learner:
                 return self._on_connected(peer, cluster)
             case Disconnected(peer=peer):
                 self._subscribers.pop(peer, None)
+                return []
+            case Start():
+                # Rounds are numbered from a random start, so that an acceptor's late answer to an
+                # earlier life of this learner never counts in a round of this one (rule 7).
+                self._round = int(dice * 2**52)
                 return []
             case _:
                 return []

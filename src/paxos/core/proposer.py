@@ -379,6 +379,7 @@ class Proposer:
         self._queue_bytes = 0
         self._streams = {}
         self.next_slot = gathering.first
+        self._stamped_ms = 0  # what an earlier leadership stamped may never have been chosen
         self._round = 0
         self._acknowledged = dict.fromkeys(self.membership.acceptors, 0)
         effects: list[Effect] = [

@@ -11,28 +11,23 @@ from paxos.core.effects import Journal
 from paxos.core.errors import StorageError
 
 from .file_journal import FileJournal
-from .sqlite_journal import SqliteJournal
 
 ENGINE_VARIABLE = "PAXOS_JOURNAL_ENGINE"
-"""Environment variable that names another engine, to measure the system with it."""
+"""Environment variable with `module:factory`, for measuring alone: the benchmarks run the whole
+system with other engines by it (see docs/adr/0001-journal-engine.md)."""
 
 
-def open_journal(folder: Path, engine: str | None = None) -> Journal:
+def open_journal(folder: Path) -> Journal:
     """Open the volume in `folder`, which is made if it is missing, and lock it.
 
-    `engine` is `file` (the default, see docs/adr/0001), `sqlite`, or `module:factory` where the
-    factory takes the folder; without it the environment variable `PAXOS_JOURNAL_ENGINE` is asked.
     Raises StorageError naming the folder and why: not a directory, not writable, no space, in
-    use by another process, unknown engine. Damage does not raise: see `Recovered.damage`.
+    use by another process; or an engine in `ENGINE_VARIABLE` that cannot be loaded. Damage does
+    not raise: see `Recovered.damage`.
     """
-    engine = engine or os.environ.get(ENGINE_VARIABLE) or "file"
-    if engine == "file":
+    engine = os.environ.get(ENGINE_VARIABLE)
+    if not engine:
         return FileJournal(folder)
-    if engine == "sqlite":
-        return SqliteJournal(folder)
-    module, colon, factory = engine.partition(":")
-    if not colon:
-        raise StorageError(f"{engine} is not a journal engine: use file, sqlite or module:factory")
+    module, _, factory = engine.partition(":")
     try:
         return cast(Journal, getattr(importlib.import_module(module), factory)(folder))
     except (ImportError, AttributeError) as error:
