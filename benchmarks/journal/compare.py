@@ -32,7 +32,7 @@ from paxos.core.types import Ballot, NodeId, Slot
 ENGINES = {
     "floor": "",
     "file": "paxos.storage.file_journal:FileJournal",
-    "sqlite": "paxos.storage.sqlite_journal:SqliteJournal",
+    "sqlite": "benchmarks.journal.sqlite_journal:SqliteJournal",
     "lmdb": "benchmarks.journal.lmdb_journal:LmdbJournal",
     "rocksdb": "benchmarks.journal.rocksdb_journal:RocksdbJournal",
 }

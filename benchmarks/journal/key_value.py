@@ -1,7 +1,8 @@
 """The Journal contract over any ordered key-value store that can write a batch durably.
 
 For measuring LMDB and RocksDB on the same work as the engines in src/paxos/storage: one key per
-slot with its record and CRC, one key that every batch rewrites, and the side mark.
+slot with its record and CRC, one key that every batch rewrites (with the count and the sum of all
+slots' CRCs, so that a slot that went missing shows), and the side mark.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SLOT_PREFIX = b"slot"
 
 _encode = msgspec.msgpack.Encoder().encode
 _entry_decoder = msgspec.msgpack.Decoder(AcceptedEntry)
-_state_decoder = msgspec.msgpack.Decoder(tuple[int, Stamped | None, int, int, int, int])
+_state_decoder = msgspec.msgpack.Decoder(tuple[int, Stamped | None, int, int, int, int, int, int])
 
 
 class KeyValueJournal(ABC):
@@ -40,7 +41,7 @@ class KeyValueJournal(ABC):
         self._recent = RecentEntries(CACHE_BYTES_MAX)
         self._summary = Summary()
         self._rows: dict[bytes, bytes] = {}
-        self._batch = 0
+        self._batch = self._count = self._sum = 0
         self._dirty = self._closed = False
         make_folder(folder)
         self._lock = FolderLock(folder)
@@ -112,7 +113,7 @@ class KeyValueJournal(ABC):
         self._summary.absorb(record)
         if type(record) is AcceptedEntry:
             body = _encode(record)
-            if self._index.put(record.slot, record.ballot, 0, 0, len(body), 0):
+            if self._note(record, body):
                 self._rows[_key(record.slot)] = _checksummed(body)
                 self._recent.put(record)
         self._dirty = True
@@ -130,6 +131,8 @@ class KeyValueJournal(ABC):
             summary.counter,
             summary.decided,
             self._mark.volume,
+            self._count,
+            self._sum,
         )
         self._rows[STATE_KEY] = _checksummed(_encode(state))
         with storage_errors(f"the volume {self._folder} could not be written"):
@@ -153,7 +156,7 @@ class KeyValueJournal(ABC):
             if self._mark.batch:
                 raise VolumeDamaged(f"{self._folder}: the store is empty")
             return Recovered()
-        batch, stamp, promised, counter, decided, _ = _state_decoder.decode(
+        batch, stamp, promised, counter, decided, _, count, total = _state_decoder.decode(
             self._checked(content, "the state")
         )
         if batch < self._mark.batch:
@@ -162,14 +165,28 @@ class KeyValueJournal(ABC):
             )
         for content in self._slots():
             body = self._checked(content, "a slot")
-            entry = _entry_decoder.decode(body)
-            self._index.put(entry.slot, entry.ballot, 0, 0, len(body), 0)
+            self._note(_entry_decoder.decode(body), body)
+        if (self._count, self._sum) != (count, total):
+            raise VolumeDamaged(
+                f"{self._folder}: {self._count} slots are there and {count} were written, or one "
+                f"is an older version"
+            )
         self._batch = batch
         self._summary.stamp = stamp
         self._summary.promised = Ballot(promised)
         self._summary.counter = counter
         self._summary.decided = Slot(decided)
         return self._summary.recovered()
+
+    def _note(self, entry: AcceptedEntry, body: bytes) -> bool:
+        """Take an entry into the index; tell whether it is its slot's highest."""
+        old_ballot, _, _, _, old_checksum = self._index.row(entry.slot)
+        checksum = zlib.crc32(body)
+        if not self._index.put(entry.slot, entry.ballot, 0, 0, len(body), checksum):
+            return False
+        self._count += not old_ballot
+        self._sum += checksum - old_checksum
+        return True
 
     def _checked(self, content: bytes | None, what: str) -> bytes:
         if content is None or zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import DBRecoveryMode, Options, Rdict, WriteBatch, WriteOptions
 
 from .key_value import SLOT_PREFIX, KeyValueJournal
 
@@ -13,8 +13,11 @@ from .key_value import SLOT_PREFIX, KeyValueJournal
 class RocksdbJournal(KeyValueJournal):
     """Defaults of RocksDB with raw bytes and `sync` on every write."""
 
+    def _options(self) -> Options:
+        return Options(raw_mode=True)
+
     def _open_store(self, folder: Path) -> None:
-        self._store = Rdict(str(folder / "rocksdb"), Options(raw_mode=True))
+        self._store = Rdict(str(folder / "rocksdb"), self._options())
         self._synced = WriteOptions()
         self._synced.sync = True
 
@@ -35,3 +38,12 @@ class RocksdbJournal(KeyValueJournal):
 
     def _close_store(self) -> None:
         self._store.close()
+
+
+class RocksdbTailJournal(RocksdbJournal):
+    """The same, refusing a bad checksum in its log; only a log that is cut short is forgiven."""
+
+    def _options(self) -> Options:
+        options = super()._options()
+        options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+        return options

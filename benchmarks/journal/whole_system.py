@@ -1,6 +1,7 @@
 """The whole system's throughput with each journal engine, side by side, interleaved.
 
     PYTHONPATH=src:. python -m benchmarks.journal.whole_system [--rounds 7] [--json FILE]
+        [--engines file sqlite ...]
 
 One cluster of eleven processes per engine, all running at once, loaded one after the other by
 redis-benchmark (SET, values of 256 bytes, 10,000 keys), so that what the machine does besides
@@ -23,8 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = {
-    "file": "file",
-    "sqlite": "sqlite",
+    "file": "paxos.storage.file_journal:FileJournal",
+    "sqlite": "benchmarks.journal.sqlite_journal:SqliteJournal",
+    "sqlite, mark synced": "benchmarks.journal.sqlite_journal:SqliteMarkedJournal",
     "lmdb": "benchmarks.journal.lmdb_journal:LmdbJournal",
     "rocksdb": "benchmarks.journal.rocksdb_journal:RocksdbJournal",
 }
@@ -33,6 +35,7 @@ LOADS = {
     "64 on 64 connections": ("-c", "64", "-n", "30000"),
     "256 on 8 connections": ("-c", "8", "-P", "32", "-n", "150000"),
 }
+WORK = ("-t", "set", "-d", "256", "-r", "10000", "-q")
 OFFSET = 4000
 """Port offset of the first cluster; each further one adds 20."""
 
@@ -47,7 +50,7 @@ def environment(engine: str, folder: Path, number: int) -> dict[str, str]:
     return {
         **os.environ,
         "PAXOS_JOURNAL_ENGINE": ENGINES[engine],
-        "PAXOS_DATA": str(folder / engine),
+        "PAXOS_DATA": str(folder / str(number)),
         "PAXOS_NETWORK_PORT_OFFSET": str(OFFSET + 20 * number),
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
     }
@@ -63,8 +66,7 @@ def load(settings: dict[str, str], arguments: tuple[str, ...]) -> float:
     """Return the SETs per second that one run of redis-benchmark reaches."""
     port = 6001 + int(settings["PAXOS_NETWORK_PORT_OFFSET"])
     done = subprocess.run(
-        ["redis-benchmark", "-p", str(port), "-t", "set", "-d", "256", "-r", "10000", "-q"]
-        + [*arguments],
+        ["redis-benchmark", "-p", str(port), *WORK, *arguments],
         capture_output=True,
         text=True,
         check=True,
@@ -78,11 +80,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     options = parser.parse_args()
+    if "file" not in options.engines:
+        parser.error("--engines needs file, to which the others are compared")
     folder = Path(tempfile.mkdtemp(prefix="paxos-engines-"))
-    clusters = {e: environment(e, folder, n) for n, e in enumerate(ENGINES)}
+    clusters = {e: environment(e, folder, n) for n, e in enumerate(options.engines)}
     rates: dict[str, dict[str, list[float]]] = {
-        name: {engine: [] for engine in ENGINES} for name in LOADS
+        name: {engine: [] for engine in options.engines} for name in LOADS
     }
     try:
         for engine, settings in clusters.items():
@@ -99,11 +104,11 @@ def main() -> int:
         for settings in clusters.values():
             paxos("stop", settings)
         shutil.rmtree(folder)
-    print("| outstanding | " + " | ".join(f"{e}, SET/s | of file" for e in ENGINES) + " |")
-    print("| --- |" + " ---: |" * (2 * len(ENGINES)))
+    print("| outstanding | " + " | ".join(f"{e}, SET/s | of file" for e in options.engines) + " |")
+    print("| --- |" + " ---: |" * (2 * len(options.engines)))
     for name, by_engine in rates.items():
         cells = []
-        for engine in ENGINES:
+        for engine in options.engines:
             ratios = [a / b for a, b in zip(by_engine[engine], by_engine["file"], strict=True)]
             cells.append(f"{statistics.median(by_engine[engine]):,.0f}")
             cells.append(f"{statistics.median(ratios):.2f}")

@@ -97,16 +97,15 @@ def test_missing_parents_are_made(tmp_path: Path) -> None:
     journal.close()
 
 
-@pytest.mark.parametrize("engine", ["file", "sqlite"])
-def test_volume_in_use_is_refused_with_the_pid(engine: str, tmp_path: Path) -> None:
-    journal = open_journal(tmp_path, engine)
+def test_volume_in_use_is_refused_with_the_pid(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
     with pytest.raises(StorageError, match=f"in use by process {os.getpid()}"):
-        open_journal(tmp_path, engine)
-    assert in_child(lambda: open_journal(tmp_path, engine)) == (
+        open_journal(tmp_path)
+    assert in_child(lambda: open_journal(tmp_path)) == (
         f"the data folder {tmp_path} is in use by process {os.getpid()}"
     )
     journal.close()
-    open_journal(tmp_path, engine).close()
+    open_journal(tmp_path).close()
 
 
 def test_failed_opening_lets_the_folder_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,14 +145,13 @@ def test_no_space_at_a_sync_is_fatal_and_stays_so(
     journal.close()
 
 
-@pytest.mark.parametrize("engine", ["file", "sqlite"])
 def test_file_size_limit_at_a_sync_is_a_storage_error(
-    engine: str, tmp_path: Path, stamp: Stamped, vote: Vote
+    tmp_path: Path, stamp: Stamped, vote: Vote
 ) -> None:
     """A real limit of the kernel stops a write half-way; what was synced before is there."""
 
     def work() -> int:
-        journal = open_journal(tmp_path, engine)
+        journal = open_journal(tmp_path)
         journal.append(stamp)
         journal.sync()
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -168,7 +166,7 @@ def test_file_size_limit_at_a_sync_is_a_storage_error(
 
     synced = in_child(work)
     assert synced > 10
-    journal = open_journal(tmp_path, engine)
+    journal = open_journal(tmp_path)
     assert journal.recovered.damage is None
     assert journal.highest_slot == synced
     assert journal.entry(Slot(synced)) == vote(synced, size=7000)
@@ -211,15 +209,20 @@ def test_failed_sync_is_fatal_and_the_batch_is_written_again_when_opened(
 
 
 @pytest.mark.parametrize("engine", ["memory", "no.such.module:factory", "os:no_such_factory"])
-def test_unknown_engine_is_named(engine: str, tmp_path: Path) -> None:
+def test_unknown_engine_is_named(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAXOS_JOURNAL_ENGINE", engine)
     with pytest.raises(StorageError, match=engine):
-        open_journal(tmp_path, engine)
+        open_journal(tmp_path)
 
 
 def test_engine_of_another_module_is_taken_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PAXOS_JOURNAL_ENGINE", "paxos.storage.sqlite_journal:SqliteJournal")
+    """So that the benchmarks can run the whole system with other engines."""
+    engine = "benchmarks.journal.sqlite_journal:SqliteJournal"
+    monkeypatch.setenv("PAXOS_JOURNAL_ENGINE", engine)
     journal = open_journal(tmp_path)
     assert type(journal).__name__ == "SqliteJournal"
     journal.close()

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 import paxos
 from paxos.core.effects import AcceptedEntry
 from paxos.core.types import Slot
@@ -24,7 +22,7 @@ from pathlib import Path
 from paxos.core.effects import AcceptedEntry, Stamped
 from paxos.storage import open_journal
 
-journal = open_journal(Path(sys.argv[1]), sys.argv[2])
+journal = open_journal(Path(sys.argv[1]))
 if journal.recovered.damage:
     sys.exit(journal.recovered.damage)
 if journal.recovered.stamp is None:
@@ -40,14 +38,13 @@ while True:
 """
 
 
-@pytest.mark.parametrize("engine", ["file", "sqlite"])
-def test_everything_acknowledged_survives_kill_9(engine: str, tmp_path: Path, vote: Vote) -> None:
+def test_everything_acknowledged_survives_kill_9(tmp_path: Path, vote: Vote) -> None:
     """DESIGN rule 3, six lives of one volume."""
     source = str(Path(paxos.__file__).parents[1])
     known = 0
     for acknowledgements in (1, 40, 7, 90, 23, 150):
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path), engine],
+            [sys.executable, "-c", WRITER, str(tmp_path)],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": source},
         )
@@ -59,7 +56,7 @@ def test_everything_acknowledged_survives_kill_9(engine: str, tmp_path: Path, vo
         assert writer.wait() == -signal.SIGKILL
         acknowledged = int([line for line in lines if line.endswith(b"\n")][-1])
         assert acknowledged > known
-        journal = open_journal(tmp_path, engine)
+        journal = open_journal(tmp_path)
         assert journal.recovered.damage is None
         assert journal.highest_slot >= acknowledged
         for slot in range(1, acknowledged + 1):

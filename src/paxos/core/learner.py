@@ -64,7 +64,6 @@ from .settings import Settings
 from .trace import Trace
 from .types import Ballot, NodeId, Role, Slot, role_of
 
-
 STUCK_TOLD_TRIES = (3, 30, 300, 3000, 30000)
 """At which tries to get past a gap the log is told: without a quorum there may be many."""
 
