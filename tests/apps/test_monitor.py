@@ -240,3 +240,25 @@ def test_ctrl_c_ends_the_live_view_quietly(clock, monkeypatch, capsys):
 
     assert monitor(NODES, once=False, json_output=True, interval_s=1.0) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_learner_that_keeps_pace_is_not_behind(fleet, clock):
+    """Under load a learner is a slot or two short of what it has seen at any one moment."""
+    fleet.statuses["learner-1"]["missing"] = 2
+    fleet.common = {"healthy": True, "ready": False, "reason": "2 slots behind"}
+    with Watch(NODES, fleet.ask) as watch:
+        first = by_name(watch.sample())["learner-1"].behind
+        clock.sleep(1.0)
+        fleet.statuses["learner-1"] |= {"applied": 90, "highest_seen": 92}
+        pace = watch.sample()
+        clock.sleep(1.0)
+        stuck = watch.sample()
+
+    assert (first, by_name(pace)["learner-1"].behind, by_name(stuck)["learner-1"].behind) == (
+        2,
+        0,
+        2,
+    )
+    assert "80 slots/s" in drawn(pace)
+    assert "2 behind" in drawn(stuck)
+    assert "not ready: 2 slots behind" in drawn(stuck)

@@ -234,7 +234,7 @@ def test_a_missing_value_is_asked_of_one_who_voted_for_it() -> None:
     assert (ask.first, ask.last) == (1, 2)
     effects = bench.receive(to[0], Values(values=[kept(1), kept(2)]))
     assert bench.role.machine.applied == 2
-    assert bench.role.status().caught_up
+    assert bench.role.status().missing == 0
 
 
 def test_another_acceptor_is_asked_when_the_first_did_not_answer() -> None:
@@ -346,6 +346,27 @@ def test_an_opening_is_told_when_it_was_chosen_before_and_after() -> None:
     assert messages(choose(bench, 1, opening(C1)), SessionOpened) == [opened]
     effects = bench.receive(C1, SubscribeOpening(nonce=7))
     assert messages(effects, SessionOpened) == [opened]
+
+
+def test_a_learner_is_caught_up_when_a_quorum_has_told_and_it_is_level_give_or_take() -> None:
+    """Under load there is always a slot on its way; that is no lag. At the start nothing is
+    known, and that is no proof of being level.
+    """
+    bench = a_learner()
+    assert not bench.role.status().caught_up
+    for acceptor in (A1, A2):
+        bench.connect(acceptor)
+        told = Votes(
+            first=Slot(1), last=Slot(1024), highest=Slot(1), votes=[(Slot(1), Ballot(101))]
+        )
+        bench.receive(acceptor, told)
+    assert not bench.role.status().caught_up
+    bench.receive(A1, Values(values=[kept(1)]))
+    assert bench.role.status().caught_up
+    bench.receive(P1, Heartbeat(ballot=Ballot(101), decided=Slot(60), round=1))
+    assert bench.role.status().caught_up
+    bench.receive(P1, Heartbeat(ballot=Ballot(101), decided=Slot(600), round=2))
+    assert not bench.role.status().caught_up
 
 
 # ---------------------------------------------------------------- reads
@@ -487,5 +508,5 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
         "now_ms": 0,
         "reads": 0,
         "reads_waiting": 1,
-        "caught_up": True,
+        "caught_up": False,
     }

@@ -31,12 +31,20 @@ COUNTERS = ("writes", "reads", "accepts", "decided", "applied", "errors")
 
 
 class NodeSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One node at one moment. `down_s` is for how long it has not answered, as far as known."""
+    """One node at one moment.
+
+    `down_s` is for how long it has not answered, as far as known, and `down_since` since when,
+    in seconds since 1970. `behind` is how many of the slots that a learner had seen one sample
+    ago it has still not applied: under load every learner is a slot or two short of what it has
+    seen at any one moment, and that says nothing.
+    """
 
     node: str
     up: bool
     down_s: float | None
+    down_since: float | None
     trouble: str
+    behind: int
     state: dict[str, Any]
     rates: dict[str, float]
     """Changes of `COUNTERS` per second; without an entry where that cannot be told yet."""
@@ -119,12 +127,28 @@ class Watch:
             first = min(self._down_since.get(node, at), at - unseen_s.get(node, 0.0))
             self._down_since[node] = first
             return NodeSample(
-                node=node, up=False, down_s=at - first, trouble=trouble, state={}, rates={}
+                node=node,
+                up=False,
+                down_s=at - first,
+                down_since=time.time() - (time.monotonic() - first),
+                trouble=trouble,
+                behind=0,
+                state={},
+                rates={},
             )
         self._down_since.pop(node, None)
-        rates = self._rates(self._last.get(node), at, state)
+        last = self._last.get(node)
         self._last[node] = (at, state)
-        return NodeSample(node=node, up=True, down_s=None, trouble="", state=state, rates=rates)
+        return NodeSample(
+            node=node,
+            up=True,
+            down_s=None,
+            down_since=None,
+            trouble="",
+            behind=_behind(last[1] if last is not None else state, state),
+            state=state,
+            rates=self._rates(last, at, state),
+        )
 
     @staticmethod
     def _rates(
@@ -138,6 +162,15 @@ class Watch:
             for name in COUNTERS
             if isinstance(now.get(name), int) and isinstance(then.get(name), int)
         }
+
+
+def _behind(then: dict[str, Any], now: dict[str, Any]) -> int:
+    """Return how many of the slots seen `then` are still not applied `now`; of a learner."""
+    seen = (then.get("status") or {}).get("highest_seen")
+    applied = (now.get("status") or {}).get("applied")
+    if not isinstance(seen, int) or not isinstance(applied, int):
+        return 0
+    return max(0, seen - applied)
 
 
 def _unseen(states: Sequence[dict[str, Any]]) -> dict[str, float]:

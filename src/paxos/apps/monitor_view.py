@@ -29,6 +29,10 @@ STYLES = {
 
 REASON_CHARACTERS_MAX = 300
 
+STATE_COLUMNS = len("canvassing")
+SLOT_COLUMNS = len("123,456")
+UP_COLUMNS = len("59 min")
+
 
 def show_live(watch: Watch, interval_s: float) -> None:
     """Draw again and again until interrupted."""
@@ -51,11 +55,12 @@ def frame(sample: Sample, hint: str = "") -> Group:
         box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="dim", expand=True
     )
     table.add_column("node", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("slot", justify="right", no_wrap=True)
+    # Wide enough for what usually comes, so that the columns do not move as the figures grow.
+    table.add_column("state", no_wrap=True, min_width=STATE_COLUMNS)
+    table.add_column("slot", justify="right", no_wrap=True, min_width=SLOT_COLUMNS)
     table.add_column("activity", ratio=1, overflow="fold")
     table.add_column("MiB", justify="right", no_wrap=True)
-    table.add_column("up", justify="right", no_wrap=True)
+    table.add_column("up", justify="right", no_wrap=True, min_width=UP_COLUMNS)
     for one in sample.nodes:
         table.add_row(*_row(one))
     parts: list[Any] = [_headline(sample, hint), table]
@@ -92,14 +97,15 @@ def _headline(sample: Sample, hint: str) -> Text:
 def _row(one: NodeSample) -> Sequence[Text]:
     name = Text(one.node)
     if not one.up:
-        since = time.strftime("%H:%M:%S", time.localtime(time.time() - (one.down_s or 0.0)))
-        gone = Text(f"for {shown.duration(one.down_s)}, since {since}", style="red")
+        gone = Text(_down(one), style="red")
         return name, Text("down", style="bold red"), Text(""), gone, Text(""), Text("")
     role = one.node.partition("-")[0]
     word, slot, activity = ROLES.get(role, _other)(one)
     state = Text(word, style=STYLES.get(word, ""))
     detail = Text(activity)
-    if not one.state.get("healthy", True) or not one.state.get("ready", True):
+    # A learner that is on its way through what it has just seen is not in trouble.
+    busy = bool(one.status.get("missing")) and role == "learner" and not one.behind
+    if not one.state.get("healthy", True) or not (one.state.get("ready", True) or busy):
         kind = "not ready" if one.state.get("healthy", True) else "unhealthy"
         reason = one.state.get("reason") or one.status.get("reason") or ""
         reason = str(reason)[:REASON_CHARACTERS_MAX]
@@ -116,10 +122,20 @@ def _row(one: NodeSample) -> Sequence[Text]:
     )
 
 
+def _down(one: NodeSample) -> str:
+    """Return for how long and since when a node has not answered, in whole seconds."""
+    since = time.strftime("%H:%M:%S", time.localtime(one.down_since))
+    seconds = max(1, int(one.down_s or 0))
+    lasting = f"{seconds} s" if seconds < 60 else shown.duration(seconds)
+    lasting = f"for {lasting}, since {since}"
+    # Where nothing even refuses, the process is stopped or cut off rather than gone.
+    return f"{lasting}, timed out" if "timed out" in one.trouble else lasting
+
+
 def _proposer(one: NodeSample) -> tuple[str, str, str]:
     status = one.status
     if status.get("phase") == "leading":
-        activity = f"ballot {status.get('ballot')} {_rate(one, 'decided')} slots/s"
+        activity = f"{_rate(one, 'decided')} slots/s"
         activity += _if_any(status, "inflight", "open") + _if_any(status, "queued", "queued")
     else:
         activity = f"follows {status.get('leader') or 'nobody'}"
@@ -135,10 +151,9 @@ def _acceptor(one: NodeSample) -> tuple[str, str, str]:
 
 def _learner(one: NodeSample) -> tuple[str, str, str]:
     status = one.status
-    behind = int(status.get("highest_seen") or 0) - int(status.get("applied") or 0)
     activity = f"{_rate(one, 'applied')} slots/s {_rate(one, 'reads')} reads/s "
     activity += f"{shown.compact(int(status.get('keys') or 0))} keys"
-    word = "running" if behind <= 0 else f"{shown.compact(behind)} behind"
+    word = f"{shown.compact(one.behind)} behind" if one.behind else "running"
     return word, shown.count(status.get("applied")), activity
 
 
@@ -152,13 +167,18 @@ def _client(one: NodeSample) -> tuple[str, str, str]:
             line += f" p50 {_milliseconds(found.get('p50'))} p99 {_milliseconds(found.get('p99'))}"
             line += " ms"
         lines.append(line)
-    lines[1] += _if_any(status, "queued", "queued") + _if_any(status, "errors", "errors")
-    return f"door {status.get('door', '')}", "", "\n".join(lines)
+    lines[1] += _if_any(status, "errors", "errors")
+    # The queue comes and goes: where it stands, no line gets longer or is added for it.
+    queued = _if_any(status, "queued", "queued").strip()
+    return f"door {status.get('door', '')}\n{queued}", "", "\n".join(lines)
 
 
 def _discovery(one: NodeSample) -> tuple[str, str, str]:
-    nodes = one.status.get("nodes") or []
-    return "running", "", f"{len(nodes)} nodes registered"
+    nodes, missing = one.status.get("nodes") or [], one.status.get("missing") or []
+    activity = f"{len(nodes)} nodes registered"
+    if missing and isinstance(missing, list):
+        activity += f", {len(missing)} missing"
+    return "running", "", activity
 
 
 def _other(one: NodeSample) -> tuple[str, str, str]:

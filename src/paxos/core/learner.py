@@ -158,6 +158,8 @@ class Learner:
         self._deadline_armed: int | None = None
         self._asked_votes: tuple[Slot, set[NodeId]] = (Slot(0), set())
         self._values_bytes = 0
+        self._heard_quorum = False
+        self._level_once = False
         # Reads: those gathered for the next round, those of the round under way, and those whose
         # round is over and which wait for `target` to be applied.
         self._gathered: list[tuple[NodeId, Read]] = []
@@ -223,7 +225,10 @@ class Learner:
                 return []
             case Heartbeat(decided=decided):
                 self._highest_seen = max(self._highest_seen, decided)
-                return self._watch_gap()
+                if self._heard_quorum:
+                    return self._watch_gap()
+                ask = Send(to=self._membership.acceptors, message=self._ask_votes())
+                return [ask, *self._watch_gap()]
             case Votes():
                 return self._on_votes(sender, message, now_ms)
             case Values():
@@ -326,6 +331,8 @@ class Learner:
                 if known is None or (type(outcome) is Results and outcome.sequence <= known):
                     continue
                 effects.append(Send(to=(gateway,), message=outcome))
+        if self._heard_quorum and machine.applied >= self._wanted():
+            self._level_once = True
         effects.extend(self._answer_reads(now_ms))
         effects.extend(self._watch_expiry(now_ms))
         effects.extend(self._watch_gap())
@@ -394,6 +401,8 @@ class Learner:
         if message.first == first:
             answered.add(sender)
             if self._membership.is_quorum(answered):
+                self._heard_quorum = True
+                self._level_once |= self.machine.applied >= self._wanted()
                 self._asked_votes = (first, set())
                 effects.extend(self._ask_missing_values())
         return effects
@@ -536,6 +545,13 @@ class Learner:
 
     # ------------------------------------------------------------ status
 
+    def _caught_up(self) -> bool:
+        """Tell whether this learner is level with the log, give or take the slots that a leader
+        keeps open at once: under load there is always one on its way.
+        """
+        lag = self._wanted() - self.machine.applied
+        return self._level_once and lag <= self._limits.slots_inflight_max
+
     def status(self) -> LearnerStatus:
         """Return an immutable snapshot."""
         machine = self.machine.status()
@@ -552,5 +568,5 @@ class Learner:
             reads_waiting=sum(len(reads) for _, reads in self._waiting)
             + len(self._asking)
             + len(self._gathered),
-            caught_up=self.machine.applied >= self._highest_seen,
+            caught_up=self._caught_up(),
         )

@@ -31,7 +31,10 @@ def judge(
             learner = role.status()
             if not membership.is_quorum(connected):
                 return False, "no quorum of acceptors can be reached"
-            behind = f"{learner.missing} slots behind"
+            slots = "slot" if learner.missing == 1 else "slots"
+            behind = f"{learner.missing} {slots} behind, catching up"
+            if not learner.missing:
+                behind = "no quorum of acceptors has told yet how far the log reaches"
             return learner.caught_up, "" if learner.caught_up else behind
         case Gateway():
             gateway = role.status()

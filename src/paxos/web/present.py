@@ -126,14 +126,20 @@ def _tile(name: str, value: Any, status: dict[str, Any]) -> Tile | None:
     if name == "quorum" and isinstance(value, dict):
         return _quorum(value)
     if name in ("write_ms", "read_ms") and isinstance(value, dict):
+        label = "Write latency" if name == "write_ms" else "Read latency"
+        if status.get("writes" if name == "write_ms" else "reads") == 0:
+            return Tile(label=label, value=shown.NOTHING)
         return Tile(
-            label="Write latency" if name == "write_ms" else "Read latency",
+            label=label,
             value=shown.milliseconds(value.get("p50")),
             caption=f"p50; p99 {shown.milliseconds(value.get('p99'))}",
         )
     if name == "missing" and isinstance(value, list):
         tone = "bad" if value else "good"
         return Tile(label="Not registered", value=str(len(value)), tone=tone)
+    if name == "next_slot" and status.get("phase") != "leading":
+        # Only a leader gives out slots; a follower's figure is of its own last time, if any.
+        return Tile(label="Next slot", value=shown.NOTHING)
     label, shape = LABELS.get(name, (name.replace("_", " ").capitalize(), shown.plain))
     tone = "warn" if name in ("errors", "missing") and value else ""
     if name == "leader" and not value:
@@ -170,13 +176,15 @@ def health_tone(state: dict[str, Any]) -> tuple[str, Tone]:
 def _banner(state: dict[str, Any], status: dict[str, Any]) -> str:
     word, tone = health_tone(state)
     reason = state.get("reason") or status.get("reason") or ""
-    cluster = shown.plain(state.get("cluster"))
+    cluster = state.get("cluster")
     facts = [
         f'<span class="chip {tone}">{escape(word)}</span>',
-        f"<span>cluster <b>{escape(cluster)}</b></span>",
         f"<span>version <b>{escape(shown.plain(state.get('version')))}</b></span>",
         f"<span>incarnation <b>{escape(str(state.get('incarnation', shown.NOTHING)))}</b></span>",
     ]
+    # Only volumes belong to a cluster by name; the other nodes know it by its secret.
+    if cluster:
+        facts.insert(1, f"<span>cluster <b>{escape(str(cluster))}</b></span>")
     why = f'<p class="reason {tone}">{escape(str(reason))}</p>' if reason else ""
     return f'<div class="facts">{"".join(facts)}</div>{why}'
 
@@ -242,7 +250,8 @@ def _book(status: dict[str, Any], neighbours: Sequence[tuple[str, int]], host: s
         )
         # On a phone the heads of the columns are gone and these labels stand before the values.
         columns = "".join(
-            f'<td data-label="{escape(label)}">{escape(value)}</td>' for label, value in cells
+            f'<td data-label="{escape(label)}"{_quiet(value)}>{escape(value)}</td>'
+            for label, value in cells
         )
         rows.append(f"<tr><th>{name}</th>{columns}</tr>")
     return (
@@ -250,6 +259,11 @@ def _book(status: dict[str, Any], neighbours: Sequence[tuple[str, int]], host: s
         "<th>Leader's ballot</th><th>State</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
+
+
+def _quiet(value: str) -> str:
+    """Return the class of a cell that has nothing to say, and is left out on a phone."""
+    return ' class="nothing"' if value == shown.NOTHING else ""
 
 
 def page_address(host: str, port: int) -> str:

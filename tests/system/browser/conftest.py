@@ -1,4 +1,4 @@
-"""Debian's Chromium, and the pages of fake nodes for it to look at."""
+"""Debian's Chromium, windows that notice what a page complains about, and pages of fake nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -24,6 +31,15 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 expect.set_options(timeout=20_000)
+
+REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  console.error(`policy: ${event.violatedDirective} forbids ${event.blockedURI}`));
+"""
+"""Makes a violation of the page's content security policy a complaint whatever it was."""
+
+Windows = Callable[[str], BrowserContext]
+Screenshot = Callable[[Page, str], None]
 
 VIEWPORTS = {"desktop": (1280, 900), "phone": (390, 844)}
 
@@ -61,32 +77,49 @@ def viewport(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def tab(chromium: Browser, viewport: str) -> Iterator[Page]:
-    """A tab in a window of that size. Anything the page complains about fails the test."""
-    width, height = VIEWPORTS[viewport]
-    context = chromium.new_context(viewport={"width": width, "height": height})
-    context.set_default_timeout(20_000)
-    page = context.new_page()
+def windows(chromium: Browser) -> Iterator[Windows]:
+    """Open windows of a size by name. Anything that a page in one complains about fails the test.
+
+    A node that does not run makes the browser say that it cannot be reached; the pages say so
+    as well, in their own words, and the tests look for those.
+    """
+    contexts: list[BrowserContext] = []
     complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda message: complaints.append(message.text) if message.type == "error" else None,
-    )
-    yield page
-    context.close()
-    # A node that is stopped on purpose makes the browser say that it cannot be reached.
-    assert [one for one in complaints if "ERR_" not in one] == []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and "net::ERR_" not in message.text:
+            complaints.append(f"{message.location.get('url')}: {message.text}")
+
+    def open_window(viewport: str) -> BrowserContext:
+        width, height = VIEWPORTS[viewport]
+        context = chromium.new_context(viewport={"width": width, "height": height})
+        context.set_default_timeout(20_000)
+        context.add_init_script(REPORT_VIOLATIONS)
+        context.on("console", heard)
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        contexts.append(context)
+        return context
+
+    yield open_window
+    for context in contexts:
+        context.close()
+    assert complaints == []
 
 
 @pytest.fixture
-def screenshot(tmp_path: Path, viewport: str) -> Callable[[Page, str], None]:
+def tab(windows: Windows, viewport: str) -> Page:
+    """A tab in a window of that size."""
+    return windows(viewport).new_page()
+
+
+@pytest.fixture
+def screenshot(tmp_path: Path) -> Screenshot:
     """Save a picture of a page in the folder PAXOS_SCREENSHOTS, or the test's own."""
     folder = Path(os.environ.get("PAXOS_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
 
     def save(page: Page, name: str) -> None:
-        file = folder / f"{name}-{viewport}.png"
+        file = folder / f"{name}.png"
         page.screenshot(path=file, full_page=True)
         assert file.stat().st_size > 10_000
 

@@ -34,6 +34,11 @@ function morph(old, fresh) {
   before.slice(after.length).forEach((child) => child.remove());
 }
 
+function clock(when) {
+  const two = (number) => String(number).padStart(2, "0");
+  return `${two(when.getHours())}:${two(when.getMinutes())}:${two(when.getSeconds())}`;
+}
+
 function markNavigation() {
   const up = new Map();
   for (const link of document.querySelectorAll("[data-peer]")) {
@@ -62,8 +67,8 @@ async function refreshState() {
     markNavigation();
   } catch {
     silentSince ??= new Date();
-    const since = silentSince.toLocaleTimeString();
-    silent.textContent = `This node has not answered since ${since}. Below is what it said last.`;
+    silent.textContent = `This node has not answered since ${clock(silentSince)}. `
+      + "Below is what it said last.";
     silent.hidden = false;
     state.classList.add("stale");
   }
@@ -91,9 +96,8 @@ function shown(value) {
 
 function line(record) {
   const when = new Date(record.time * 1000);
-  const two = (number, digits = 2) => String(number).padStart(digits, "0");
-  const clock = `${two(when.getHours())}:${two(when.getMinutes())}:${two(when.getSeconds())}`;
-  const time = element("time", "", `${clock}.${two(when.getMilliseconds(), 3)}`);
+  const fraction = String(when.getMilliseconds()).padStart(3, "0");
+  const time = element("time", "", `${clock(when)}.${fraction}`);
   time.dateTime = time.title = when.toISOString();
   const message = element("span", "message", "");
   // The spaces are text, so that a copied line reads as it looks.
