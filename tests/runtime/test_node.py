@@ -386,7 +386,7 @@ def test_the_state_has_the_common_keys_when_a_page_asks() -> None:
             "incarnation": 3,
             "healthy": True,
             "ready": False,
-            "reason": "no leader is known",
+            "reason": "no proposer can be reached",
         }.items() <= state.items()
         assert state["status"]["connections"] == 5
         assert state["status"]["door"] == 6001

@@ -40,7 +40,7 @@ def test_every_node_is_ready_when_the_cluster_serves(world: World) -> None:
     [
         ("proposer-1", "no leader is known"),
         ("learner-1", "no quorum of acceptors can be reached"),
-        ("client-1", "no leader is known"),
+        ("client-1", "no proposer can be reached"),
     ],
 )
 def test_a_node_says_what_is_missing_when_it_is_alone(name: str, reason: str) -> None:

@@ -584,7 +584,8 @@ class Gateway:
         """Answer what has run out of time with an error that says what is known."""
         oldest = now_ms - self._timeouts.request_ms
         effects: list[Effect] = []
-        why = self._whats_missing()
+        missing = self.whats_missing() or "no answer came"
+        why = f"{missing} (waited {self._timeouts.request_ms / 1000:g} s)"
         for flight in self.flights.values():
             if flight.arrived_ms > oldest:
                 break
@@ -618,12 +619,11 @@ class Gateway:
         self._errors += flight.count
         return self._answer(origins, [error] * flight.count, now_ms)
 
-    def _whats_missing(self) -> str:
-        """Say in a sentence what keeps requests from being served."""
+    def whats_missing(self) -> str:
+        """Say in a sentence what keeps requests from being served; "" when nothing does."""
         acceptors, needed = self._membership.acceptors, self._membership.quorum_size
-        seconds = f"{self._timeouts.request_ms / 1000:g} s"
         if not any(node in self._up for node in self._membership.proposers):
-            return f"no proposer can be reached (waited {seconds})"
+            return "no proposer can be reached"
         voting = [a for a in acceptors if a in self._state.voting]
         if len(voting) < needed:
             silent = [
@@ -635,13 +635,11 @@ class Gateway:
             ]
             return (
                 f"no quorum: {len(voting)} of {len(acceptors)} acceptors vote and {needed} are "
-                f"needed; {', '.join(silent)} (waited {seconds})"
+                f"needed; {', '.join(silent)}"
             )
         if self._leader is None:
-            return f"no leader is known (waited {seconds})"
-        if self._learner is None:
-            return f"no learner can be reached (waited {seconds})"
-        return f"no answer within {seconds}"
+            return "no leader is known"
+        return "" if self._learner else "no learner can be reached"
 
     # ------------------------------------------------------------ status
 

@@ -224,7 +224,7 @@ class NodeRuntime:
 
     def _register(self) -> None:
         """Tell discovery who and where this node is, again and again."""
-        if self._stopped or self._links is None:
+        if self._stopped or self._links is None or self._node == self._membership.discovery:
             return
         register = Register(
             node=self._node,

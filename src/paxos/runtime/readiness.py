@@ -38,10 +38,8 @@ def judge(
             return learner.caught_up, "" if learner.caught_up else behind
         case Gateway():
             gateway = role.status()
-            if gateway.leader is None:
-                return False, "no leader is known"
-            if gateway.learner is None:
-                return False, "no learner can be reached"
+            if gateway.leader is None or gateway.learner is None:
+                return False, role.whats_missing()
             return bool(gateway.session), "" if gateway.session else "its session is being opened"
         case Discovery():
             return True, ""
