@@ -23,7 +23,7 @@ from tests.core.builders import (
     traced,
 )
 
-from paxos.core.effects import ClientGone
+from paxos.core.effects import ClientGone, ClientStaleReads
 from paxos.core.messages import (
     Batch,
     LeaderState,
@@ -127,7 +127,10 @@ def test_a_session_is_asked_of_the_log_when_a_leader_is_found() -> None:
 def test_a_session_is_asked_for_again_when_no_answer_came() -> None:
     """The request, or its answer, may be lost; the nonce opens one session only."""
     bench = linked()
+    bench.now_ms += 400
     [first] = messages(bench.fire("watch"), Submit)
+    assert messages(bench.fire("watch"), Submit) == []  # each try may take a slot: not at once
+    bench.now_ms += 400
     [second] = messages(bench.fire("watch"), Submit)
     assert first.batch == second.batch
     assert first.attempt < second.attempt
@@ -520,3 +523,49 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
         "write_ms": {"p50": 4.0, "p99": 4.0},
         "read_ms": {"p50": 0.0, "p99": 0.0},
     }
+
+
+def test_nothing_is_answered_before_what_stands_in_front_of_it_when_it_was_parked() -> None:
+    """DESIGN rule 6: a client is told its own command's result or an error, never another's. A
+    write that was parked behind a read is old when it is queued; it must not run out of time
+    before what was queued earlier.
+    """
+    bench = ready(Settings(limits=Limits(batches_inflight_max=1)))
+    bench.read(1, [b"GET", b"k"])
+    bench.drain()
+    [asked] = bench.role._read_flights
+    bench.write(1, [b"WRITE", b"parked"])
+    bench.now_ms += 4000
+    assert batches(write(bench, 2, b"first"))
+    bench.receive(L1, read_results(asked, None))
+    bench.drain()
+    bench.now_ms += 1500  # the parked write is 5.5 s old, the one in front of it 1.5 s
+    assert delivered(bench.fire("watch")) == []
+    bench.now_ms += 4000
+    assert [connection for connection, _ in delivered(bench.fire("watch"))] == [2, 1]
+
+
+def test_a_later_read_never_sees_less_when_an_earlier_one_was_asked_again() -> None:
+    """DESIGN rule 7: reads of one connection are answered in order, and never go back in time."""
+    bench = ready()
+    bench.read(1, [b"GET", b"k"])
+    bench.drain()
+    bench.read(1, [b"GET", b"k"])
+    bench.drain()
+    earlier, later = bench.role._read_flights
+    old = msgspec.structs.replace(read_results(later, b"old"), slot=Slot(3))
+    assert delivered(bench.receive(L1, old)) == []
+    effects = bench.receive(L1, read_results(earlier, b"new"))
+    assert delivered(effects) == [(1, [b"new"])]
+    assert [read.read for read in messages(effects, Read)] == [later]
+    assert delivered(bench.receive(L1, read_results(later, b"new"))) == [(1, [b"new"])]
+
+
+def test_stale_reads_are_answered_when_linearizable_ones_wait_for_a_quorum() -> None:
+    """A stale read is an explicit choice: it needs no quorum, so none may hold it up."""
+    bench = ready(Settings(limits=Limits(batches_inflight_max=1)))
+    bench.read(1, [b"GET", b"k"])
+    bench.drain()
+    bench.step(ClientStaleReads(connection=2, commands=[[b"GET", b"k"]]))
+    [stale] = messages(bench.drain(), StaleRead)
+    assert delivered(bench.receive(L1, read_results(stale.read, b"v"))) == [(2, [b"v"])]

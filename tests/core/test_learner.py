@@ -510,3 +510,20 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
         "reads_waiting": 1,
         "caught_up": False,
     }
+
+
+def test_reads_do_not_pile_up_when_there_is_no_quorum() -> None:
+    """DESIGN rule 10: a gateway asks again and again, and gives up in the end."""
+    bench = a_learner()
+    for _ in range(3):
+        bench.receive(C1, read(5))
+        bench.drain()
+    assert bench.role.status().reads_waiting == 1
+    bench.receive(C1, read(6))
+    bench.now_ms += 6000
+    bench.fire("round")
+    assert bench.role.status().reads_waiting == 0
+    bench.receive(C1, read(7))
+    bench.drain()
+    bench.disconnect(C1)
+    assert bench.role.status().reads_waiting == 0

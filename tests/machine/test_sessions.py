@@ -99,11 +99,14 @@ def test_duplicate_within_one_slot_is_applied_once(log):
     assert replies(first) == [1]
 
 
-def test_duplicate_is_left_unanswered_when_its_results_are_forgotten(log):
+def test_duplicate_is_told_what_is_known_when_its_results_are_forgotten(log):
     first = log.batch(1, [b"INCR", b"n"])
     log.decide(first)
     log.decide(log.batch(2, [b"INCR", b"n"], acknowledged=1))
-    assert log.decide(first) == []
+    [(gateway, outcome)] = log.decide(first)
+    assert (gateway, outcome.sequence) == (ONE, 1)
+    [reply] = replies(outcome)
+    assert reply["error"].startswith("UNKNOWN it was applied, once")
     assert log.decide(log.batch(0, [b"INCR", b"n"])) == []
     assert log.decide(log.batch(-5, [b"INCR", b"n"])) == []
     log.sequence = 2

@@ -86,6 +86,7 @@ class Flight:
         "origins",
         "packed",
         "replies",
+        "slot",
         "stale",
         "tries",
     )
@@ -101,6 +102,7 @@ class Flight:
         self.replies: list[Any] | None = None
         self.learner: NodeId | None = None
         self.stale = False
+        self.slot = Slot(0)
 
 
 class Connection:

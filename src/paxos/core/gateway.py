@@ -102,8 +102,13 @@ class Gateway:
         self._stale_reads: deque[Chunk] = deque()
         self._queued_bytes = 0
         self._queued = 0
+        self._queued_ms = {"log": 0.0, "read": 0.0, "stale": 0.0}
         self._read_number = 0
+        self._read_slot = Slot(0)
         self._read_flights: dict[int, Flight] = {}
+        self._stale_flights: dict[int, Flight] = {}
+        self._opening_ms = float("-inf")
+        self._opening_tries = 0
         self._connections: dict[int, Connection] = {}
         self._clock_ms = 0.0
         self._writes_done = 0
@@ -175,7 +180,7 @@ class Gateway:
                 return [
                     *self._expire(now_ms),
                     *self._ask_again(now_ms),
-                    *self._open_session(now_ms),
+                    *self._open_session_again(now_ms),
                     SetTimer(name="watch", after_ms=self._timeouts.retry_ms / 4),
                 ]
             case _:
@@ -219,6 +224,8 @@ class Gateway:
             kind = "log"
         connection.kind = kind
         connection.outstanding += len(chunk.commands)
+        # What was parked must not run out of time before what stands in front of it.
+        chunk.arrived_ms = self._queued_ms[kind] = max(self._queued_ms[kind], chunk.arrived_ms)
         if kind == "log":
             self._writes.append(chunk)
         elif kind == "read":
@@ -280,13 +287,13 @@ class Gateway:
             while self._writes and len(self.flights) < self._limits.batches_inflight_max:
                 effects.append(self._seal(self._leader, now_ms))
         if self._learner is not None:
-            inflight = len(self._read_flights)
-            while self._reads and inflight < self._limits.batches_inflight_max:
-                effects.append(self._send_reads(self._learner, self._reads, now_ms))
-                inflight += 1
-            while self._stale_reads and inflight < self._limits.batches_inflight_max:
-                effects.append(self._send_reads(self._learner, self._stale_reads, now_ms))
-                inflight += 1
+            # Stale reads need no quorum, so they must not queue behind reads that wait for one.
+            for queue, flights in (
+                (self._reads, self._read_flights),
+                (self._stale_reads, self._stale_flights),
+            ):
+                while queue and len(flights) < self._limits.batches_inflight_max:
+                    effects.append(self._send_reads(self._learner, queue, now_ms))
         return effects
 
     def _seal(self, leader: NodeId, now_ms: float) -> Effect:
@@ -333,7 +340,8 @@ class Gateway:
         flight.commands = []
         flight.stale = queue is self._stale_reads
         self._read_number += 1
-        self._read_flights[self._read_number] = flight
+        flights = self._stale_flights if flight.stale else self._read_flights
+        flights[self._read_number] = flight
         return self._send_read(learner, self._read_number, flight)
 
     def _send_read(self, learner: NodeId, number: int, flight: Flight) -> Effect:
@@ -376,17 +384,28 @@ class Gateway:
         return effects
 
     def _on_read_results(self, message: ReadResults, now_ms: float) -> list[Effect]:
-        flight = self._read_flights.get(message.read)
+        stale = message.read in self._stale_flights
+        flights = self._stale_flights if stale else self._read_flights
+        flight = flights.get(message.read)
         if flight is None or flight.replies is not None:
             return []
         flight.replies = msgspec.msgpack.decode(message.results, type=list[Any])
+        flight.slot = message.slot
         effects: list[Effect] = []
-        while self._read_flights:
-            number = next(iter(self._read_flights))
-            head = self._read_flights[number]
+        while flights:
+            number = next(iter(flights))
+            head = flights[number]
             if head.replies is None:
                 break
-            del self._read_flights[number]
+            if not stale and head.slot < self._read_slot:
+                # Answered before an earlier read that was asked again: it must not see less.
+                head.replies, head.asked_ms = None, now_ms
+                if self._learner is not None:
+                    effects.append(self._send_read(self._learner, number, head))
+                break
+            if not stale:
+                self._read_slot = head.slot
+            del flights[number]
             self._reads_done += head.count
             self._read_ms.add(now_ms - head.arrived_ms)
             effects.extend(self._answer(head.origins, head.replies, now_ms))
@@ -398,6 +417,8 @@ class Gateway:
         """Ask the log for a session, again and again until one is there."""
         if self.session or self._leader is None:
             return []
+        self._opening_ms = now_ms
+        self._opening_tries += 1
         self._attempt += 1
         opening = msgspec.msgpack.encode(OpenSession(gateway=self.node, nonce=self._nonce))
         submit = Submit(
@@ -409,10 +430,16 @@ class Gateway:
             effects.append(Send(to=learners, message=SubscribeOpening(nonce=self._nonce)))
         return effects
 
+    def _open_session_again(self, now_ms: float) -> list[Effect]:
+        """Try once more after a wait that grows: each try that gets through takes a slot."""
+        wait_ms = self._timeouts.retry_ms / 4 * min(self._opening_tries, 40)
+        return self._open_session(now_ms) if now_ms - self._opening_ms >= wait_ms else []
+
     def _on_session_opened(self, message: SessionOpened, now_ms: float) -> list[Effect]:
         if message.nonce != self._nonce or self.session:
             return []
         self.session = message.session
+        self._opening_tries = 0
         self.sequence = 0
         self._acknowledged = 0
         effects: list[Effect] = [
@@ -532,7 +559,7 @@ class Gateway:
             effects.append(Send(to=(self._learner,), message=Unsubscribe()))
         self._learner = learner
         effects.extend(self._subscribe())
-        for number, flight in self._read_flights.items():
+        for number, flight in (*self._read_flights.items(), *self._stale_flights.items()):
             if flight.learner != learner and flight.replies is None:
                 flight.asked_ms = now_ms
                 self._retries += 1
@@ -554,8 +581,16 @@ class Gateway:
         """Ask again for what has waited too long: results elsewhere, batches at the leader."""
         effects: list[Effect] = []
         head = next(iter(self.flights.values()), None)
-        reading = next(iter(self._read_flights.values()), None)
-        overdue = [f for f in (head, reading) if f is not None and self._overdue(f, now_ms)]
+        reading = [
+            next(iter(flights.items()))
+            for flights in (self._read_flights, self._stale_flights)
+            if flights
+        ]
+        late_reads = [(n, f) for n, f in reading if self._overdue(f, now_ms)]
+        late_head = head is not None and self._overdue(head, now_ms)
+        overdue = [flight for _, flight in late_reads]
+        if head is not None and late_head:
+            overdue.append(head)
         if not overdue:
             return []
         for flight in overdue:
@@ -563,7 +598,7 @@ class Gateway:
             flight.tries += 1
             self._retries += 1
         effects.extend(self._switch_learner(self._next_learner(), now_ms))
-        if head is not None and head in overdue and self._leader is not None:
+        if head is not None and late_head and self._leader is not None:
             leader = self._leader
             if head.tries % NEW_ATTEMPT_TRIES == 0:
                 # Part of this attempt was lost on its way; only a new one begins at its head.
@@ -571,10 +606,13 @@ class Gateway:
             else:
                 # The same attempt: a leader that has them already ignores them.
                 effects.extend(self._submit(leader, n, f) for n, f in self.flights.items())
-        if reading is not None and reading in overdue and self._learner is not None:
-            number = next(iter(self._read_flights))
-            if reading.learner == self._learner and reading.replies is None:
-                effects.append(self._send_read(self._learner, number, reading))
+        learner = self._learner
+        if learner is not None:
+            effects.extend(
+                self._send_read(learner, number, flight)
+                for number, flight in late_reads
+                if flight.learner == learner and flight.replies is None
+            )
         return effects
 
     def _overdue(self, flight: Flight, now_ms: float) -> bool:
@@ -591,12 +629,12 @@ class Gateway:
                 break
             if flight.origins:
                 effects.extend(self._fail(flight, _unknown(why), now_ms))
-        for number in list(self._read_flights):
-            flight = self._read_flights[number]
-            if flight.arrived_ms > oldest:
-                break
-            del self._read_flights[number]
-            effects.extend(self._fail(flight, _unavailable("read", why), now_ms))
+        for flights in (self._read_flights, self._stale_flights):
+            for number, flight in list(flights.items()):
+                if flight.arrived_ms > oldest:
+                    break
+                del flights[number]
+                effects.extend(self._fail(flight, _unavailable("read", why), now_ms))
         for queue, what in (
             (self._writes, "write"),
             (self._reads, "read"),

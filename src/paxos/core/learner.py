@@ -16,6 +16,7 @@ the same way.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol, assert_never
 
 import msgspec
@@ -117,6 +118,14 @@ class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
     caught_up: bool
 
 
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A read that a gateway waits for."""
+
+    gateway: NodeId
+    read: Read
+    arrived_ms: float
+
+
 class Pending:
     """What is known of a slot that is not applied yet."""
 
@@ -162,11 +171,12 @@ class Learner:
         self._level_once = False
         # Reads: those gathered for the next round, those of the round under way, and those whose
         # round is over and which wait for `target` to be applied.
-        self._gathered: list[tuple[NodeId, Read]] = []
-        self._asking: list[tuple[NodeId, Read]] = []
+        self._gathered: list[Waiting] = []
+        self._asking: list[Waiting] = []
+        self._held: set[tuple[NodeId, int]] = set()
         self._round = 0
         self._heights: dict[NodeId, Slot] = {}
-        self._waiting: deque[tuple[Slot, list[tuple[NodeId, Read]]]] = deque()
+        self._waiting: deque[tuple[Slot, list[Waiting]]] = deque()
         self._reads = 0
 
     # ------------------------------------------------------------ step
@@ -188,6 +198,7 @@ class Learner:
                 return self._on_connected(peer, cluster)
             case Disconnected(peer=peer):
                 self._subscribers.pop(peer, None)
+                self._forget_reads(lambda waiting: waiting.gateway == peer)
                 return []
             case Start():
                 # Rounds are numbered from a random start, so that an acceptor's late answer to an
@@ -208,8 +219,7 @@ class Learner:
                     return self._watch_gap()
                 return self._apply_chosen(now_ms)
             case Read():
-                self._gathered.append((sender, message))
-                return []
+                return self._on_read(sender, message, now_ms)
             case Highest():
                 return self._on_highest(sender, message, now_ms)
             case StaleRead():
@@ -239,8 +249,10 @@ class Learner:
     def _on_timer(self, name: str, now_ms: float) -> list[Effect]:
         match name:
             case "gap":
+                self._forget_old_reads(now_ms)
                 return self._on_gap_timer()
             case "round":
+                self._forget_old_reads(now_ms)
                 return self._on_round_timer()
             case "expiry":
                 return self._on_expiry_timer(now_ms)
@@ -454,6 +466,32 @@ class Learner:
 
     # ------------------------------------------------------------ reads
 
+    def _on_read(self, sender: NodeId, message: Read, now_ms: float) -> list[Effect]:
+        """Gather a read for the next round; one that is asked again is gathered once."""
+        key = (sender, message.read)
+        if key not in self._held:
+            self._held.add(key)
+            self._gathered.append(Waiting(sender, message, now_ms))
+        return []
+
+    def _forget_reads(self, gone: Callable[[Waiting], bool]) -> None:
+        """Drop reads that nobody waits for any more, wherever they are held."""
+        self._gathered = self._keep(self._gathered, gone)
+        self._asking = self._keep(self._asking, gone)
+        kept = ((target, self._keep(reads, gone)) for target, reads in self._waiting)
+        self._waiting = deque((target, reads) for target, reads in kept if reads)
+
+    def _keep(self, reads: list[Waiting], gone: Callable[[Waiting], bool]) -> list[Waiting]:
+        for waiting in reads:
+            if gone(waiting):
+                self._held.discard((waiting.gateway, waiting.read.read))
+        return [waiting for waiting in reads if not gone(waiting)]
+
+    def _forget_old_reads(self, now_ms: float) -> None:
+        """Without a quorum no read is answered, and its gateway gives up after `request_ms`."""
+        oldest = now_ms - self._timeouts.request_ms
+        self._forget_reads(lambda waiting: waiting.arrived_ms < oldest)
+
     def _start_round(self) -> list[Effect]:
         """Ask a quorum of acceptors how far the log may reach, for all reads that wait.
 
@@ -499,7 +537,9 @@ class Learner:
         effects: list[Effect] = []
         while self._waiting and self._waiting[0][0] <= self.machine.applied:
             _, reads = self._waiting.popleft()
-            effects.extend(self._answer(gateway, read, now_ms) for gateway, read in reads)
+            for waiting in reads:
+                self._held.discard((waiting.gateway, waiting.read.read))
+                effects.append(self._answer(waiting.gateway, waiting.read, now_ms))
         return effects
 
     def _answer(self, gateway: NodeId, read: Read | StaleRead, now_ms: float) -> Send:

@@ -39,6 +39,10 @@ from .sessions import Session, Sessions
 VALUE_BYTES_MAX = 16 * 1024 * 1024
 """The longest value that APPEND may make, unless told otherwise."""
 
+_LOST_ANSWER = {
+    "error": "UNKNOWN it was applied, once; its answer was lost and is too large to be kept"
+}
+
 RESULTS_BYTES_MAX = 32 * 1024 * 1024
 """About how many bytes the results of one batch or of one read may take."""
 
@@ -145,6 +149,8 @@ class Machine:
 
     def _apply_batch(self, slot: Slot, batch: Batch) -> Outcome | None:
         session = self._sessions.admit(batch)
+        if session is None:
+            return self._forgotten(slot, batch) if batch.sequence > 0 else None
         if not isinstance(session, Session):
             return session
         # Commands that cannot be decoded still use up the sequence, with no results: were they
@@ -160,6 +166,21 @@ class Machine:
         )
         session.keep(results, batch.acknowledged)
         return results
+
+    def _forgotten(self, slot: Slot, batch: Batch) -> Results:
+        """Answer a batch that was applied and whose results are kept no more.
+
+        A gateway that still waits for it has lost answers larger than a session keeps. It must
+        get an answer, or its session could never go on; what it gets says what is known.
+        """
+        commands = decode_commands(batch.commands) or []
+        return Results(
+            session=batch.session,
+            sequence=batch.sequence,
+            slot=slot,
+            revision=self._store.revision,
+            results=_encode([_LOST_ANSWER] * len(commands)),
+        )
 
     # ------------------------------------------------------------ questions
 

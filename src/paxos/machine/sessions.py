@@ -89,7 +89,7 @@ class Sessions:
     def admit(self, batch: Batch) -> Session | SessionUnknown | OutOfOrder | Results | None:
         """Return the session when the batch is to be applied now, else what to answer, if anything.
 
-        None: it was applied before, and the gateway has acknowledged its results.
+        None: it was applied before, and its results are kept no more.
         """
         session = self._current.get(batch.gateway)
         if session is None or session.slot != batch.session:
