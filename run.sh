@@ -56,7 +56,7 @@ start() {
     local mode=$1 last
     scripts/setup_venv.sh
     # Ends here, with every mistake told, when the configuration is wrong.
-    last=$(.venv/bin/paxos mode)
+    last=$(.venv/bin/paxos mode --check)
     if [[ $mode == auto && $last == local ]]; then
         say "local processes were started last and not stopped: starting those that are missing"
         mode=local
@@ -132,22 +132,31 @@ reset() {
 }
 
 mode=auto
-verb=start
+verb=
 confirmed=()
 for word in "$@"; do
     case $word in
-        --local) mode=local ;;
-        --swarm) mode=swarm ;;
+        --local | --swarm)
+            if [[ $mode != auto && $mode != "${word#--}" ]]; then
+                wrong_usage "--local and --swarm contradict one another; give one of them"
+            fi
+            mode=${word#--}
+            ;;
         --yes | -y) confirmed=(--yes) ;;
         --help | -h)
             usage
             exit 0
             ;;
-        start | stop | reset) verb=$word ;;
+        start | stop | reset)
+            if [[ -n $verb && $verb != "$word" ]]; then
+                wrong_usage "$verb and $word contradict one another; give one of them"
+            fi
+            verb=$word
+            ;;
         *) wrong_usage "unknown word: $word" ;;
     esac
 done
-case $verb in
+case ${verb:-start} in
     start) start "$mode" ;;
     stop) stop ;;
     reset) reset "${confirmed[@]}" ;;

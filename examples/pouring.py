@@ -33,7 +33,6 @@ from paxos.core.types import NodeId
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
-WORDS = Path("/usr/share/dict/words")
 PIECE_WORDS = 500
 """So many words are handed to redis-cli at once."""
 AHEAD_COMMANDS = 20_000
@@ -67,22 +66,11 @@ class Breaker(Protocol):
         ...
 
 
-def main(arguments: list[str]) -> int:
-    """Find the cluster, pour, break, read back. Returns the exit status."""
-    parser = argparse.ArgumentParser(description="Real data while things break.")
-    parser.add_argument(
-        "file", nargs="?", type=Path, default=WORDS, help=f"a word on each line ({WORDS})"
-    )
-    parser.add_argument("--in-port", type=int, help="the door they go in at (the first)")
-    parser.add_argument("--out-port", type=int, help="the door they are read at (the last)")
-    parser.add_argument("--no-harm", action="store_true", help="kill and stop nothing")
-    parser.add_argument(
-        "--mode",
-        choices=("local", "swarm"),
-        help="how the cluster runs (as ./run.sh last started it)",
-    )
-    parser.add_argument("--config", type=Path, help="the cluster's configuration file")
-    given = parser.parse_args(arguments)
+def main(given: argparse.Namespace) -> int:
+    """Find the cluster, pour, break, read back. Returns the exit status.
+
+    `given` is what words.py has read from its command line.
+    """
     try:
         if shutil.which("redis-cli") is None:
             raise ConfigurationError("redis-cli is not there: apt-get install redis-tools")

@@ -17,19 +17,63 @@ there exactly once and no client saw an error, 1 not so, 2 wrong usage or nothin
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv"
+LOCK = ROOT / "requirements-dev.lock"
+WORDS = Path("/usr/share/dict/words")
 WRONG_USAGE = 2
+
+
+def read_command_line() -> argparse.Namespace:
+    """Return what was asked; ends here with wrong usage and with --help."""
+    parser = argparse.ArgumentParser(description="Real data while things break.")
+    parser.add_argument(
+        "file", nargs="?", type=Path, default=WORDS, help=f"a word on each line ({WORDS})"
+    )
+    parser.add_argument("--in-port", type=int, help="the door they go in at (the first)")
+    parser.add_argument("--out-port", type=int, help="the door they are read at (the last)")
+    parser.add_argument("--no-harm", action="store_true", help="kill and stop nothing")
+    parser.add_argument(
+        "--mode",
+        choices=("local", "swarm"),
+        help="how the cluster runs (as ./run.sh last started it)",
+    )
+    parser.add_argument("--config", type=Path, help="the cluster's configuration file")
+    return parser.parse_args()
+
+
+def locked(package: str) -> str:
+    """Return a package's entry in the lock of the tests: its version and its files' hashes."""
+    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    first = next(at for at, line in enumerate(lines) if line.startswith(f"{package}=="))
+    last = first
+    while lines[last].endswith("\\"):
+        last += 1
+    return "\n".join(lines[first : last + 1]) + "\n"
+
+
+def install(package: str) -> bool:
+    """Install one package at its locked version into this environment; False when pip fails."""
+    print(f"words.py: fetching {package} for the project's environment", file=sys.stderr)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as wanted:
+        wanted.write(locked(package))
+        wanted.flush()
+        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+        options = ["--quiet", "--no-deps", "--require-hashes", "-r", wanted.name]
+        return subprocess.run([*pip, *options], check=False).returncode == 0
 
 
 def main() -> int:
     """Run pouring.py in the project's own environment, with redis-py in it."""
+    given = read_command_line()
     again = [str(Path(__file__).resolve()), *sys.argv[1:]]
     if Path(sys.prefix).resolve() != ENVIRONMENT.resolve():
         python = str(ENVIRONMENT / "bin" / "python")
@@ -38,15 +82,13 @@ def main() -> int:
             return WRONG_USAGE
         os.execv(python, [python, *again])
     if importlib.util.find_spec("redis") is None:
-        print("words.py: fetching redis-py for the project's environment", file=sys.stderr)
-        made = subprocess.run([str(ROOT / "scripts" / "setup_venv.sh"), "dev"], check=False)
-        if made.returncode:
+        if not install("redis"):
             return WRONG_USAGE
         os.execv(sys.executable, [sys.executable, *again])
     sys.path.insert(0, str(ROOT / "src"))
     from pouring import main as pour
 
-    return pour(sys.argv[1:])
+    return pour(given)
 
 
 if __name__ == "__main__":

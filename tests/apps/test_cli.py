@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.apps.conftest import Standin
 
+from paxos import __version__
 from paxos.apps import cli, config, local
 from paxos.apps.config_keys import example
 from paxos.core.errors import ConfigurationError, DefiniteError, IndefiniteError, StorageError
@@ -54,12 +55,65 @@ def test_exit_status_says_what_is_known(error: Exception, status: int) -> None:
     [
         ("acceptor", 2, "acceptor-2"),
         ("acceptor-2", None, "acceptor-2"),
-        ("learner", None, "learner-1"),
+        ("learner", 1, "learner-1"),
         ("discovery", None, "discovery"),
     ],
 )
 def test_node_is_named_by_role_and_number(role: str, number: int | None, node: str) -> None:
     assert cli.named_node(role, number) == node
+
+
+@pytest.mark.parametrize("words", [["stop", "acceptor"], ["health", "learner"], ["node", "client"]])
+def test_a_node_is_never_guessed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    assert "which one? Add its number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["up", "--nonsense", "--json"], ["--json", "nonsense"], ["start", "--json"],
+     ["health", "--json"], ["stop", "acceptor", "--json"]],
+)  # fmt: skip
+def test_wrong_usage_is_json_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["exit"] == 2
+    assert told["error"]
+
+
+def test_json_may_stand_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--json", "config"]) == 0
+    assert "cluster" in json.loads(capsys.readouterr().out)
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"paxos {__version__}\n"
+
+
+def test_a_spoilt_configuration_does_not_keep_a_cluster_from_being_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PAXOS_CLUSTER_ACCEPTORS", "x")
+    assert cli.main(["stop"]) == 0
+    assert cli.main(["mode"]) == 0
+    assert capsys.readouterr().out == "nothing was running\nnone\n"
+    assert cli.main(["mode", "--check"]) == 2
+    (tmp_path / "paxos.toml").write_text("[data\n")
+    assert cli.main(["stop"]) == 2, "which folder is meant cannot be known"
+    monkeypatch.setenv("PAXOS_DATA", str(tmp_path))
+    assert cli.main(["stop"]) == 0
+
+
+def test_status_has_one_line_per_node_on_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert cli.main(["status"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 11 + 1
+    assert max(map(len, lines)) <= 80
 
 
 def test_unknown_role_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +206,7 @@ def test_up_that_does_not_become_ready_fails_and_says_why(
     assert cli.main(["up", *options, "--timeout", "0.5"]) == 1
     told = capsys.readouterr().err
     assert "paxos: client-1 is not ready: does not answer" in told
-    assert "paxos: the cluster is not ready: the door at port" in told
+    assert "paxos: the cluster is not ready: client-1 is not ready" in told
 
 
 def test_reset_asks_and_no_is_no(

@@ -321,7 +321,28 @@ def test_errors_are_json_too(open_door, capsys):
     assert json.loads(capsys.readouterr().out) == {
         "error": "UNKNOWN no quorum",
         "outcome": "unknown",
+        "exit": 3,
     }
+
+
+def test_wrong_usage_is_json_too(capsys):
+    assert client_shell.main(["localhost", "1", "--json", "write"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert (told["exit"], told["outcome"]) == (2, "usage")
+    assert told["error"].startswith("write needs a value")
+
+
+def test_a_value_that_the_terminal_cannot_show_is_escaped(open_door):
+    door = open_door(lambda command: b"*1\r\n*2\r\n:1\r\n$3\r\n\xe2\x82\xac\r\n")
+    program = Path(__file__).resolve().parents[2] / "client" / "client_cli.py"
+    done = subprocess.run(
+        [sys.executable, str(program), "localhost", str(door.port), "read"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\t\\u20ac\n", "")
 
 
 # ---------------------------------------------------------------- many commands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from paxos.apps import config
-from paxos.apps.config_keys import ALIASES, KEYS, SECTIONS, example
+from paxos.apps.config_keys import ALIASES, KEYS, OTHER_VARIABLES, SECTIONS, example
 from paxos.core.errors import ConfigurationError
 from paxos.core.settings import Limits, Settings, Timeouts
 from paxos.core.types import NodeId
@@ -58,6 +59,24 @@ def test_defaults_are_the_documented_cluster(tmp_path: Path) -> None:
     assert loaded.doors.resp
     assert loaded.source is None
     assert loaded.warnings == ()
+
+
+def test_a_variable_that_means_nothing_is_refused() -> None:
+    assert mistakes(PAXOS_CLUSTR_ACCEPTORS="5", PAXOS_NETWORKPORT="1", PAXOS_XYZ="") == [
+        'PAXOS_CLUSTR_ACCEPTORS: no such key; did you mean "PAXOS_CLUSTER_ACCEPTORS"?',
+        'PAXOS_NETWORKPORT: no such key; did you mean "PAXOS_NETWORK_HOST"?',
+        "PAXOS_XYZ: no such key; paxos.example.toml has them all",
+    ]
+
+
+def test_every_variable_of_scripts_and_stack_is_known() -> None:
+    used: set[str] = set()
+    for pattern in ("*.sh", "scripts/*.sh", "deploy/*", ".ci/*", "tests/system/swarm/*.sh"):
+        for file in ROOT.glob(pattern):
+            if file.is_file():
+                used |= set(re.findall(r"PAXOS_[A-Z_]*[A-Z]", file.read_text(encoding="utf-8")))
+    assert {"PAXOS_IMAGE", "PAXOS_DATA"} <= used
+    assert used <= {key.variable for key in KEYS} | {*ALIASES, *OTHER_VARIABLES}
 
 
 def test_every_field_of_the_role_settings_is_a_key() -> None:

@@ -43,7 +43,7 @@ def test_real_nodes_keep_what_was_written_when_all_are_killed_at_once(standin: S
     assert local.up(loaded, standin.progress.append, 30.0).absent == {}
     assert asking.commands(host, port, ["GET", "kept"]) == ["novo valor"]
     assert "first" in str(asking.commands(host, port, ["READ"]))
-    assert local.stop(loaded, standin.progress.append)
+    assert local.stop(loaded.data_folder, standin.progress.append)
 
 
 def test_up_again_says_so_and_starts_nothing(standin: Standin) -> None:
@@ -82,6 +82,32 @@ def test_up_names_every_port_that_is_taken_and_by_whom(standin: Standin) -> None
     assert run_file.read(standin.data) is None
 
 
+def test_up_names_addresses_that_are_none_once(standin: Standin) -> None:
+    wrong = config.load(
+        standin.file,
+        {"PAXOS_NETWORK_BIND": "999.1.1.1", "PAXOS_NETWORK_HOST": "nohost.invalid"},
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        local.up(wrong, standin.progress.append, 5.0, standin.launch)
+    bind, host = str(caught.value).splitlines()
+    assert bind.startswith('network.bind = "999.1.1.1": nobody can listen there: ')
+    assert host.startswith('network.host: "nohost.invalid" cannot be resolved here: ')
+
+
+def test_up_ends_early_when_the_volumes_were_founded_otherwise(
+    standin: Standin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With real nodes: waiting cannot help, so the reason is told before the time is over."""
+    loaded = standin.configuration
+    assert local.up(loaded, standin.progress.append, 30.0).absent == {}
+    assert local.stop(loaded.data_folder, standin.progress.append)
+    monkeypatch.setenv("PAXOS_CLUSTER_ACCEPTORS", "2")
+    other = config.load(standin.file, os.environ)
+    readiness = local.up(other, standin.progress.append, 3600.0)
+    assert not readiness.works
+    assert "was founded with acceptor-1, but the configuration names" in readiness.trouble
+
+
 def test_up_refuses_a_folder_that_cannot_be_written(standin: Standin) -> None:
     standin.data.write_text("a file where the folder should be", encoding="utf-8")
     with pytest.raises(StorageError, match=r"data\.folder = .* cannot be written"):
@@ -95,7 +121,7 @@ def test_up_refuses_a_secret_file_that_is_not_there(standin: Standin) -> None:
 
 
 def test_secret_is_made_once_and_for_this_user_alone(standin: Standin) -> None:
-    local.make_data_folder(standin.configuration)
+    local.make_data_folder(standin.data)
     local.make_secret(standin.configuration)
     path = standin.configuration.security.secret_file
     first = path.read_bytes()
@@ -118,12 +144,12 @@ def test_up_tells_why_the_supervisor_ended(standin: Standin) -> None:
 def test_stop_ends_every_process_and_keeps_the_data(standin: Standin) -> None:
     standin.up()
     run = standin.run()
-    assert local.stop(standin.configuration, standin.progress.append)
+    assert local.stop(standin.data, standin.progress.append)
     assert run.living() == {}
     assert not run.supervisor_process.lives
     assert run_file.read(standin.data) is None
     assert standin.configuration.security.secret_file.exists()
-    assert not local.stop(standin.configuration, standin.progress.append)
+    assert not local.stop(standin.data, standin.progress.append)
 
 
 def test_held_node_stays_down_until_it_is_released(standin: Standin, wait_until: WaitUntil) -> None:
@@ -134,7 +160,7 @@ def test_held_node_stays_down_until_it_is_released(standin: Standin, wait_until:
     [report] = [one for one in local.status(standin.configuration) if one.node == ACCEPTOR]
     assert (report.state, report.ready, report.reason) == ("held", False, "does not answer")
     local.release(standin.configuration, ACCEPTOR)
-    assert local.wait_until_node_ready(standin.configuration, ACCEPTOR, 20.0)
+    assert local.wait_until_node_ready(standin.configuration, ACCEPTOR, 20.0) == ""
     wait_until(lambda: standin.run().nodes[ACCEPTOR].state == "running")
 
 
@@ -190,7 +216,7 @@ def test_run_file_of_somebody_else_is_not_believed(standin: Standin) -> None:
         run_file.Run(mode="local", supervisor=me, supervisor_started=1, nodes={ACCEPTOR: stale}),
     )
     assert standin.run().living() == {}
-    assert not local.stop(standin.configuration, standin.progress.append)
+    assert not local.stop(standin.data, standin.progress.append)
     (standin.data / run_file.NAME).write_text("{ half", encoding="utf-8")
     assert run_file.read(standin.data) is None
     assert not local.is_supervised(standin.configuration)

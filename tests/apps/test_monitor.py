@@ -40,6 +40,7 @@ class Fleet:
         }
         self.down: set[str] = set()
         self.links: list[dict[str, Any]] = []
+        self.links_of: dict[str, list[dict[str, Any]]] = {}
         self.common: dict[str, Any] = {"healthy": True, "ready": True, "reason": ""}
         self.pid = 100
 
@@ -53,7 +54,7 @@ class Fleet:
             "pid": self.pid,
             "uptime_s": 75.0,
             "memory_bytes": 34 * 2**20,
-            "links": self.links,
+            "links": self.links_of.get(node, self.links),
             "status": dict(self.statuses[node]),
             **self.common,
         }
@@ -148,6 +149,30 @@ def test_a_node_that_was_down_before_us_is_down_since_the_others_missed_it(fleet
         second = by_name(watch.sample())["acceptor-1"]
 
     assert (first.down_s, second.down_s) == (90.0, 95.0)
+
+
+def test_a_peer_that_had_not_dialled_again_does_not_date_an_outage(fleet, clock):
+    fleet.down = {"acceptor-1"}
+    old, new = ({"peer": "acceptor-1", "connected": False, "since_s": s} for s in (90.0, 3.0))
+    fleet.links_of = {"proposer-1": [old], "proposer-2": [new]}
+    with Watch(NODES, fleet.ask) as watch:
+        first = by_name(watch.sample())["acceptor-1"]
+    fleet.links_of["learner-1"] = [{"peer": "acceptor-1", "connected": True, "since_s": 9.0}]
+    with Watch(NODES, fleet.ask) as watch:
+        linked = by_name(watch.sample())["acceptor-1"]
+
+    assert (first.down_s, linked.down_s) == (3.0, 0.0)
+
+
+def test_since_when_is_unknown_when_nobody_was_there_to_tell(fleet, clock):
+    fleet.down = {name for name, _, _ in NODES}
+    with Watch(NODES, fleet.ask) as watch:
+        watch.sample()
+        clock.sleep(5.0)
+        sample = watch.sample()
+
+    assert {(one.down_s, one.down_since) for one in sample.nodes} == {(None, None)}
+    assert "since unknown" in drawn(sample)
 
 
 def drawn(sample: monitor_module.Sample, columns: int = 80) -> str:

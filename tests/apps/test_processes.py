@@ -86,7 +86,7 @@ def test_owner_of_a_port_is_named() -> None:
         port = server.getsockname()[1]
         trouble = processes.port_trouble("127.0.0.1", port)
         assert trouble is not None
-        assert trouble.startswith(f"taken by process {os.getpid()} (")
+        assert trouble.startswith(f"is taken by process {os.getpid()} (")
     assert processes.port_trouble("127.0.0.1", port) is None
 
 

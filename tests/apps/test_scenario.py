@@ -68,6 +68,9 @@ class FakeCluster(Cluster):
         leader = f"proposer-{self.ballot % 100}"
         if node == leader:
             status |= {"phase": "leading", "ballot": self.ballot}
+        if "barred" in self.flaws and node == "acceptor-2":
+            reason = "the volume was lost"
+            return {"ready": False, "reason": reason, "status": {"phase": "barred"}}
         status["nodes"] = [{"node": one} for one in self.nodes]
         return {"ready": True, "uptime_s": -1.0, "status": status}
 
@@ -137,6 +140,14 @@ def test_a_broken_promise_is_found(configuration, capsys, flaw, complaint):
 
     assert status == 1
     assert complaint in failed
+
+
+def test_nothing_is_broken_while_an_acceptor_is_barred(configuration, capsys):
+    cluster = FakeCluster(configuration, "barred")
+    assert Scenario(cluster).run() == 1
+
+    assert cluster.killed == []
+    assert "acceptor-2 (the volume was lost)" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("hasty")

@@ -23,7 +23,7 @@ def test_node_that_is_killed_comes_back(standin: Standin, wait_until: WaitUntil)
     after = standin.run().nodes[ACCEPTOR]
     assert after.pid != before.pid
     assert after.exit == "signal SIGKILL"
-    assert local.wait_until_node_ready(standin.configuration, ACCEPTOR, 20.0)
+    assert local.wait_until_node_ready(standin.configuration, ACCEPTOR, 20.0) == ""
 
 
 @pytest.mark.usefixtures("impatient")
@@ -74,7 +74,7 @@ def test_nodes_outlive_a_killed_supervisor_and_the_next_one_takes_them_over(
     learner = NodeId("learner-1")
     assert processes.send(after.nodes[learner].process, signal.SIGKILL)
     wait_until(lambda: standin.run().nodes[learner].restarts == 1)
-    assert local.wait_until_node_ready(standin.configuration, learner, 20.0)
+    assert local.wait_until_node_ready(standin.configuration, learner, 20.0) == ""
 
 
 def test_everything_killed_at_once_just_starts_again(standin: Standin) -> None:
@@ -96,7 +96,7 @@ def test_nodes_are_told_apart_in_the_process_list(standin: Standin) -> None:
 
 def test_stop_order_is_gateways_first_and_discovery_last(standin: Standin) -> None:
     standin.up()
-    assert local.stop(standin.configuration, standin.progress.append)
+    assert local.stop(standin.data, standin.progress.append)
     logs = supervisor.log_folder(standin.configuration)
     ended = {
         node: int((logs / f"{node}.log").read_text().rsplit(maxsplit=1)[-1])

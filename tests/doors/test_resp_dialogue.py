@@ -95,6 +95,7 @@ def test_hello_greets_with_a_flat_map(talk):
     assert fields[b"server"] == b"redis"
     assert fields[b"proto"] == 2
     assert talk.say(b"CLIENT GETNAME\r\n") == b"$2\r\nme\r\n"
+    assert parsed(talk.say(b"CLIENT HELP\r\n"))[0][0].startswith(b"CLIENT <subcommand>")
     assert b" name=me " in talk.say(b"CLIENT LIST\r\n")
 
 
@@ -132,6 +133,8 @@ def test_status_is_json_and_info_has_its_lines(talk):
     assert {"role:master", "paxos_ready:1", "paxos_quorum_needed:2", "connected_clients:1"} <= set(
         lines
     )
+    assert not [line for line in lines if line.endswith((":True", ":False"))]
+    assert not [line for line in lines if "put_bytes" in line]
     assert b"# Clients" not in talk.say(b"INFO paxos\r\n")
 
 

@@ -31,6 +31,13 @@ def test_run_sh_refuses_what_it_does_not_know(word: str) -> None:
     assert "usage:" in told.stderr
 
 
+@pytest.mark.parametrize("words", [("--local", "--swarm"), ("stop", "start")])
+def test_run_sh_refuses_contradictions(words: tuple[str, str]) -> None:
+    told = run("run.sh", *words)
+    assert told.returncode == 2
+    assert "contradict one another" in told.stderr
+
+
 def test_set_up_refuses_what_it_does_not_know() -> None:
     told = run("scripts/setup_venv.sh", "everything")
     assert told.returncode == 2

@@ -16,7 +16,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from paxos import __version__
 from paxos.core.errors import ConfigurationError, IndefiniteError, PaxosError
 from paxos.core.types import NodeId, Role, node_id
 
@@ -32,6 +34,11 @@ UNKNOWN_OUTCOME = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit status; the console script exits with it."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(f"paxos {__version__}")
+        return DONE
+    if words[:1] == ["--json"] and len(words) > 1:
+        words = [*words[1:], "--json"]
     asked_json = "--json" in words
     try:
         if words[:1] == ["node"] and "--help" not in words:
@@ -63,18 +70,27 @@ def told_error(error: PaxosError, as_json: bool) -> int:
 def named_node(role: str, number: int | None) -> NodeId:
     """Return the node that `ROLE [NUMBER]` means; `acceptor-2` means the same as `acceptor 2`.
 
-    Raises ConfigurationError when there is no such role.
+    Raises ConfigurationError when there is no such role, or several nodes may be meant.
     """
     name, dash, suffix = role.partition("-")
     if dash and suffix.isdigit() and number is None:
         number = int(suffix)
     if name not in tuple(Role):
         raise ConfigurationError(f'role "{role}": must be one of {", ".join(Role)}')
+    if number is None and name != Role.DISCOVERY:
+        raise ConfigurationError(f'role "{name}": which one? Add its number, such as {name} 1')
     return node_id(Role(name), 1 if number is None else number)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells wrong usage as everything else is told: by an error, not by leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"{message} ({self.prog} --help says more)")
+
+
 def _node_arguments(command: str, words: list[str]) -> tuple[Configuration, NodeId, bool]:
-    parser = argparse.ArgumentParser(prog=f"paxos {command}")
+    parser = _Parser(prog=f"paxos {command}")
     parser.add_argument("role")
     parser.add_argument("number", type=int, nargs="?")
     parser.add_argument("--config", type=Path)

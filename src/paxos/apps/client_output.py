@@ -57,8 +57,8 @@ def show_error(
 ) -> None:
     """Print what went wrong: as JSON to standard output, or to standard error."""
     if json_output:
-        outcome = "unknown" if unknown else "usage" if usage else "failed"
-        print(json.dumps({"error": text, "outcome": outcome}))
+        outcome, status = ("unknown", 3) if unknown else ("usage", 2) if usage else ("failed", 1)
+        print(json.dumps({"error": text, "outcome": outcome, "exit": status}))
         return
     kind = "unknown outcome" if unknown else "error"
     colour = "33" if unknown else "31"

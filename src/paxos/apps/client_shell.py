@@ -6,6 +6,7 @@ answer. Exit status: 0 done, 1 definite failure, 2 wrong usage, 3 unknown outcom
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -64,6 +65,14 @@ class Client:
 
 def main(arguments: list[str]) -> int:
     """Run the client with the words after the program's name. Returns the exit status."""
+    for stream, errors in (
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+        (sys.stdin, "surrogateescape"),
+    ):
+        # Whatever the terminal's encoding is: a value that it lacks a character for is shown.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     try:
         return _main(arguments)
     except BrokenPipeError:
@@ -81,7 +90,11 @@ def _main(arguments: list[str]) -> int:
         host, port = _address(words)
         request = parse(words[2:], options) if words[2:] else None
     except UsageError as error:
-        client_output.show_error(f"{error}\nclient_cli.py --help says more", usage=True)
+        general = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        if "--json" in general:
+            client_output.show_error(str(error), usage=True, json_output=True)
+        else:
+            client_output.show_error(f"{error}\nclient_cli.py --help says more", usage=True)
         return USAGE
     client = Client(host, port)
     try:

@@ -5,7 +5,9 @@ cli.py dispatches here; the work itself is in local.py, readiness.py, monitor.py
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +15,14 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
+from typer.exceptions import TyperException
 
 from paxos.core.errors import DefiniteError
 from paxos.core.types import NodeId
 
 from . import config as configuration_module
 from . import local, run_file
-from .cli import FAILED, named_node
+from .cli import FAILED, WRONG_USAGE, named_node
 from .config import Configuration
 from .config_keys import example, shown
 from .readiness import Readiness, wait_until_ready
@@ -41,17 +42,36 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 RoleArgument = Annotated[str, typer.Argument(help="proposer, acceptor, learner, client, discovery")]
-NumberArgument = Annotated[int | None, typer.Argument(help="Which one; 1 when left out.")]
+NumberArgument = Annotated[int | None, typer.Argument(help="Which one; discovery needs none.")]
 OptionalRole = Annotated[str | None, typer.Argument(help="One node only: its role.")]
 
 
 def run(words: Sequence[str]) -> int:
     """Run one command. Returns its exit status; lets PaxosError through."""
+    # Typer tells wrong usage to people only; with --json it is told to programs.
+    as_json = "--json" in words
     try:
-        app(args=list(words), prog_name="paxos")
+        ended = app(args=list(words), prog_name="paxos", standalone_mode=not as_json)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else FAILED
-    return 0
+    except typer.Abort:
+        print(
+            json.dumps({"error": ["nothing was done: no answer to the question"], "exit": FAILED})
+        )
+        return FAILED
+    except TyperException as error:
+        print(json.dumps({"error": str(error).splitlines(), "exit": WRONG_USAGE}))
+        return WRONG_USAGE
+    return ended if isinstance(ended, int) else 0
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Same as after the command.")] = False,
+) -> None:
+    """A strongly consistent key-value store on Multi-Paxos."""
+    # Only described here: cli.main has taken both off before.
 
 
 def _load(file: Path | None) -> Configuration:
@@ -156,16 +176,16 @@ def stop(
     as_json: JsonOption = False,
 ) -> None:
     """Stop the cluster of local processes, or one node, which then stays down. Data stays."""
-    configuration = _load(config)
     if role is not None:
         node = named_node(role, number)
-        local.hold(configuration, node)
+        local.hold(_load(config), node)
         stopped, text = True, f"{node} is stopped; `paxos start {node}` starts it again"
     else:
-        run = run_file.read(configuration.data_folder)
+        folder = configuration_module.data_folder(config, os.environ)
+        run = run_file.read(folder)
         if run is not None and run.mode == "swarm" and not run.stopped:
             raise DefiniteError("this cluster runs in a Swarm; ./run.sh stop stops it")
-        stopped = local.stop(configuration, _progress)
+        stopped = local.stop(folder, _progress)
         text = "stopped; the data stays" if stopped else "nothing was running"
     if as_json:
         _print_json({"stopped": stopped})
@@ -185,12 +205,12 @@ def start(
     configuration = _load(config)
     node = named_node(role, number)
     local.release(configuration, node)
-    ready = local.wait_until_node_ready(configuration, node, timeout)
+    reason = local.wait_until_node_ready(configuration, node, timeout)
     if as_json:
-        _print_json({"node": node, "ready": ready})
+        _print_json({"node": node, "ready": not reason, "reason": reason})
     else:
-        print(f"{node} is {'ready' if ready else 'started and not ready yet'}")
-    if not ready:
+        print(f"{node} is {f'started and not ready yet: {reason}' if reason else 'ready'}")
+    if reason:
         raise typer.Exit(FAILED)
 
 
@@ -222,22 +242,39 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         _print_json({"mode": run.mode if run else "none", "ready": ready, "nodes": reports})
     else:
-        table = Table(box=None, pad_edge=False)
-        for title in ("node", "state", "process", "restarts", "ready", "what", "pages"):
-            table.add_column(title, overflow="fold")
-        for report in reports:
-            table.add_row(
-                report.node,
+        rows = [("node", "state", "process", "restarts", "ready", "page", "what")]
+        rows += [
+            (
+                str(report.node),
                 report.state,
                 "" if report.pid is None else str(report.pid),
                 str(report.restarts),
                 "yes" if report.ready else "no",
-                report.reason or _summary(report.status),
-                report.pages,
+                str(configuration.page_port(report.node)),
+                " ".join((report.reason or _summary(report.status)).split()),
             )
-        Console().print(table)
+            for report in reports
+        ]
+        _print_rows(rows)
+        print(f"pages: http://{configuration.local_host()}:PAGE/view-logs")
     if not ready:
         raise typer.Exit(FAILED)
+
+
+def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows in columns, a line each. On a terminal, the end of one that is too long comes
+    below it."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for row in rows:
+        head = "  ".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
+        room = max(20, columns - len(head) - 2)
+        text = row[-1]
+        if len(text) > 2 * room:
+            text = text[: 2 * room - 3] + "..."
+        print(f"{head}  {text[:room]}".rstrip())
+        if text[room:]:
+            print(" " * (len(head) + 2) + text[room:])
 
 
 def _summary(status: dict[str, Any]) -> str:
@@ -307,16 +344,19 @@ def mode(
     config: ConfigOption = None,
     swarm: Annotated[bool, typer.Option("--set-swarm", help="Remember a Swarm.")] = False,
     stopped: Annotated[bool, typer.Option("--set-stopped", help="It has been stopped.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check all of the configuration.")] = False,
 ) -> None:
     """Print how the cluster was started: local, swarm, swarm-stopped or none. For run.sh."""
-    configuration = _load(config)
+    if check:
+        _load(config)
+    folder = configuration_module.data_folder(config, os.environ)
     if swarm:
-        local.make_data_folder(configuration)
-        run_file.write(configuration.data_folder, run_file.Run(mode="swarm"))
-    found = run_file.read(configuration.data_folder)
+        local.make_data_folder(folder)
+        run_file.write(folder, run_file.Run(mode="swarm"))
+    found = run_file.read(folder)
     if stopped and found is not None:
         found.stopped = True
-        run_file.write(configuration.data_folder, found)
+        run_file.write(folder, found)
     suffix = "-stopped" if found and found.stopped else ""
     print(f"{found.mode}{suffix}" if found else "none")
 

@@ -26,7 +26,7 @@ from paxos.core.quorum import Membership
 from paxos.core.settings import Limits, Settings, Timeouts
 from paxos.core.types import NodeId, Role, node_id, number_of, role_of
 
-from .config_keys import ALIASES, KEYS, SECTIONS, Key, Plain, shown
+from .config_keys import ALIASES, KEYS, OTHER_VARIABLES, SECTIONS, Key, Plain, shown
 
 DEFAULT_FILE = "paxos.toml"
 SECRET_BYTES_MIN = 16
@@ -228,6 +228,20 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None)
     return configuration
 
 
+def data_folder(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
+    """Return the data folder alone, whatever else is wrong; arguments as of `load`.
+
+    A cluster that runs can be stopped although its configuration has been spoilt meanwhile.
+    Raises ConfigurationError when the mistakes leave open which folder is meant.
+    """
+    environment = environment or {}
+    loader = _Loader(_chosen_file(file, environment), environment)
+    folder = loader.data_folder()
+    if folder is None:
+        raise ConfigurationError("\n".join(loader.mistakes))
+    return folder
+
+
 def _chosen_file(file: Path | None, environment: Mapping[str, str]) -> Path | None:
     named = file or (Path(environment["PAXOS_CONFIG"]) if environment.get("PAXOS_CONFIG") else None)
     if named is not None:
@@ -250,6 +264,7 @@ class _Loader:
         self._file = file
         self._values: dict[str, Plain] = {}
         self._origins: dict[str, str] = {}
+        self._file_is_good = True
         from_file = self._read_file()
         self._refuse_unknown_variables(environment)
         for key in KEYS:
@@ -264,9 +279,11 @@ class _Loader:
             content = tomllib.loads(self._file.read_text(encoding="utf-8"))
         except OSError as error:
             self.mistakes.append(f"{self._file}: cannot be read ({error.strerror})")
+            self._file_is_good = False
             return {}
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             self.mistakes.append(f"{self._file}: is not TOML: {error}")
+            self._file_is_good = False
             return {}
         sections: dict[str, dict[str, Any]] = {}
         for section, keys in content.items():
@@ -291,11 +308,12 @@ class _Loader:
         return sections
 
     def _refuse_unknown_variables(self, environment: Mapping[str, str]) -> None:
-        known = (*(key.variable for key in KEYS), *ALIASES)
-        prefixes = tuple(f"PAXOS_{section.upper()}_" for section in SECTIONS)
+        known = (*(key.variable for key in KEYS), *ALIASES, *OTHER_VARIABLES)
         for variable in sorted(environment):
-            if variable.startswith(prefixes) and variable not in known:
-                self.mistakes.append(f"{variable}: no such key; {_similar(variable, known)}")
+            if variable.startswith("PAXOS_") and variable not in known:
+                close = difflib.get_close_matches(variable, known, n=1, cutoff=0.7)
+                hint = f'did you mean "{close[0]}"?' if close else "paxos.example.toml has them all"
+                self.mistakes.append(f"{variable}: no such key; {hint}")
 
     def _take(self, key: Key, section: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         """Take one key's value from where it comes first, and check it by itself."""
@@ -356,6 +374,14 @@ class _Loader:
             source=self._file,
             warnings=self._warnings(),
         )
+
+    def data_folder(self) -> Path | None:
+        """Return the data folder, or None when there are mistakes about it."""
+        if self._origins["data.folder"] == "default" and not self._file_is_good:
+            return None
+        if any(mistake.startswith("data.folder") for mistake in self.mistakes):
+            return None
+        return self._path("data.folder")
 
     def _section(self, section: str) -> dict[str, Plain]:
         return {key.name: self._values[key.path] for key in KEYS if key.section == section}

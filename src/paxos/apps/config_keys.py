@@ -332,6 +332,22 @@ SECTION_MEANINGS = {
 ALIASES = {"PAXOS_DATA": "data.folder", "PAXOS_SECRET_FILE": "security.secret_file"}
 """Environment variables with a short name, beside each key's own."""
 
+OTHER_VARIABLES = (
+    "PAXOS_CONFIG",
+    "PAXOS_JOURNAL_ENGINE",
+    "PAXOS_IMAGE",
+    "PAXOS_BASE_IMAGE",
+    "PAXOS_BASE_CACHE",
+    "PAXOS_BASE_REBUILD",
+    "PAXOS_MEMORY_LIMIT",
+    "PAXOS_CONFIGURATION_SECRET",
+    "PAXOS_SWARM_ADVERTISE_ADDR",
+    "PAXOS_SWARM_WAIT_SECONDS",
+    "PAXOS_SCREENSHOTS",
+)
+"""Environment variables that are no keys: those of the scripts, the stack and the tests. Any other
+that begins with PAXOS_ is taken for a mistake."""
+
 
 def example() -> str:
     """Return paxos.example.toml: every key with its meaning and its default."""

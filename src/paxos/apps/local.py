@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from paxos.core.errors import DefiniteError, StorageError
+from paxos.core.errors import ConfigurationError, DefiniteError, StorageError
 from paxos.core.types import NodeId
 
 from . import asking, processes, run_file, supervisor
@@ -86,9 +87,10 @@ def up(
     """Start what is not running, and wait until the cluster is ready.
 
     Everything that can be found wrong beforehand is: raises StorageError for the data folder,
-    DefiniteError for ports that are taken and for a cluster that runs with other settings.
+    ConfigurationError for addresses that this machine does not know, DefiniteError for ports that
+    are taken and for a cluster that runs with other settings.
     """
-    make_data_folder(configuration)
+    make_data_folder(configuration.data_folder)
     release_all(configuration)
     if is_supervised(configuration):
         run = run_file.read(configuration.data_folder)
@@ -106,6 +108,7 @@ def up(
     if living:
         _refuse_other_settings(configuration, run)
         report(f"{len(living)} nodes are still running without their supervisor: taken over")
+    check_addresses(configuration)
     check_ports(configuration, except_of=set(living))
     make_secret(configuration)
     supervisor.log_folder(configuration).mkdir(exist_ok=True)
@@ -141,9 +144,8 @@ def _wait_until_named(
         time.sleep(0.01)
 
 
-def make_data_folder(configuration: Configuration) -> None:
+def make_data_folder(folder: Path) -> None:
     """Make the data folder and prove that it can be written. Raises StorageError."""
-    folder = configuration.data_folder
     probe = folder / f".writable.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,6 +158,22 @@ def make_data_folder(configuration: Configuration) -> None:
         ) from error
 
 
+def check_addresses(configuration: Configuration) -> None:
+    """Raise ConfigurationError that names what cannot be resolved or listened on."""
+    mistakes = []
+    bind = configuration.network.bind
+    if trouble := processes.bind_trouble(bind):
+        mistakes.append(f'network.bind = "{bind}": nobody can listen there: {trouble}')
+    for host in dict.fromkeys(configuration.host(node) for node in configuration.nodes()):
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            mistakes.append(f'network.host: "{host}" cannot be resolved here: {reason}')
+    if mistakes:
+        raise ConfigurationError("\n".join(mistakes))
+
+
 def check_ports(configuration: Configuration, except_of: set[NodeId]) -> None:
     """Raise DefiniteError that names every port which is taken, and by whom."""
     taken = []
@@ -163,7 +181,7 @@ def check_ports(configuration: Configuration, except_of: set[NodeId]) -> None:
         for port in configuration.ports(node) if node not in except_of else ():
             trouble = processes.port_trouble(configuration.network.bind, port)
             if trouble:
-                taken.append(f"port {port}, which {node} needs, is {trouble}")
+                taken.append(f"port {port}, which {node} needs, {trouble}")
     if taken:
         raise DefiniteError(
             "\n".join([*taken, "free them, or move all ports, such as network.port_offset = 1000"])
@@ -218,12 +236,12 @@ def last_line(file: Path) -> str:
 # ---------------------------------------------------------------- stop, hold, release, reset
 
 
-def stop(configuration: Configuration, report: Report) -> bool:
+def stop(data_folder: Path, report: Report) -> bool:
     """Stop the whole cluster; data stays. False when nothing was running.
 
     Raises DefiniteError when the supervisor does not end in time.
     """
-    run = run_file.read(configuration.data_folder)
+    run = run_file.read(data_folder)
     if run is None:
         return False
     if run.supervisor_process.lives:
@@ -239,7 +257,7 @@ def stop(configuration: Configuration, report: Report) -> bool:
         report(f"stopping {len(living)} nodes that ran without their supervisor")
         supervisor.stop_in_order(living)
     if run.mode == "local":
-        run_file.remove(configuration.data_folder)
+        run_file.remove(data_folder)
     return bool(living)
 
 
@@ -286,8 +304,8 @@ def reset(configuration: Configuration, report: Report) -> list[Path]:
 
     Only what this program made is deleted; a folder with other files in it stays.
     """
-    stop(configuration, report)
     folder = configuration.data_folder
+    stop(folder, report)
     deleted = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if _NODE_NAME.fullmatch(path.name) or path.name in (
@@ -333,12 +351,13 @@ def status(configuration: Configuration) -> list[NodeReport]:
     return reports
 
 
-def wait_until_node_ready(configuration: Configuration, node: NodeId, timeout_s: float) -> bool:
-    """Wait until one node is ready. False when `timeout_s` is over first."""
+def wait_until_node_ready(configuration: Configuration, node: NodeId, timeout_s: float) -> str:
+    """Wait until one node is ready. Returns why it is not when `timeout_s` is over first, or
+    nothing."""
     deadline = time.monotonic() + timeout_s
     host, port = configuration.local_host(), configuration.page_port(node)
-    while asking.page(host, port, "/readyz").status != 200:
+    while (answer := asking.page(host, port, "/readyz")).status != 200:
         if time.monotonic() > deadline:
-            return False
+            return absence(answer)
         time.sleep(0.05)
-    return True
+    return ""

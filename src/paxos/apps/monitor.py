@@ -33,10 +33,10 @@ COUNTERS = ("writes", "reads", "accepts", "decided", "applied", "errors")
 class NodeSample(msgspec.Struct, frozen=True, kw_only=True):
     """One node at one moment.
 
-    `down_s` is for how long it has not answered, as far as known, and `down_since` since when,
-    in seconds since 1970. `behind` is how many of the slots that a learner had seen one sample
-    ago it has still not applied: under load every learner is a slot or two short of what it has
-    seen at any one moment, and that says nothing.
+    `down_s` is for how long it has not answered, and `down_since` since when, in seconds since
+    1970; both are None while nothing tells. `behind` is how many of the slots that a learner had
+    seen one sample ago it has still not applied: under load every learner is a slot or two short
+    of what it has seen at any one moment, and that says nothing.
     """
 
     node: str
@@ -82,7 +82,7 @@ class Watch:
         self._ask = ask
         self._pool = ThreadPoolExecutor(max_workers=len(self._nodes), thread_name_prefix="ask")
         self._last: dict[str, tuple[float, dict[str, Any]]] = {}
-        self._down_since: dict[str, float] = {}
+        self._down_since: dict[str, float | None] = {}
 
     def __enter__(self) -> Watch:
         return self
@@ -93,7 +93,8 @@ class Watch:
     def sample(self) -> Sample:
         """Ask every node at once and return what is known now."""
         answers = list(self._pool.map(self._answer, self._nodes))
-        unseen_s = _unseen([state for _, state, _ in answers if state])
+        states = [state for _, state, _ in answers if state]
+        unseen_s = _unseen(states) if states else None
         samples = [
             self._node_sample(name, at, state, trouble, unseen_s)
             for (name, _, _), (at, state, trouble) in zip(self._nodes, answers, strict=True)
@@ -119,18 +120,20 @@ class Watch:
         return at, {}, answer.trouble or f"HTTP {answer.status}"
 
     def _node_sample(
-        self, node: str, at: float, state: dict[str, Any], trouble: str, unseen_s: dict[str, float]
+        self,
+        node: str,
+        at: float,
+        state: dict[str, Any],
+        trouble: str,
+        unseen_s: dict[str, float] | None,
     ) -> NodeSample:
         if not state:
-            self._last.pop(node, None)
-            # Others may have missed it for longer than we have been looking.
-            first = min(self._down_since.get(node, at), at - unseen_s.get(node, 0.0))
-            self._down_since[node] = first
+            first = self._first_missed(node, at, unseen_s)
             return NodeSample(
                 node=node,
                 up=False,
-                down_s=at - first,
-                down_since=time.time() - (time.monotonic() - first),
+                down_s=None if first is None else at - first,
+                down_since=None if first is None else time.time() - (time.monotonic() - first),
                 trouble=trouble,
                 behind=0,
                 state={},
@@ -149,6 +152,22 @@ class Watch:
             state=state,
             rates=self._rates(last, at, state),
         )
+
+    def _first_missed(
+        self, node: str, at: float, unseen_s: dict[str, float] | None
+    ) -> float | None:
+        """Return since when a node that does not answer at `at` is down, if anything tells.
+
+        `unseen_s` is what the nodes that answer say; None when nobody does.
+        """
+        was_up = self._last.pop(node, None) is not None
+        first = self._down_since.setdefault(node, None if unseen_s is None and not was_up else at)
+        if unseen_s and node in unseen_s:
+            # The others may have missed it for longer than we have been looking.
+            missed = at - unseen_s[node]
+            first = missed if first is None else min(first, missed)
+            self._down_since[node] = first
+        return first
 
     @staticmethod
     def _rates(
@@ -174,15 +193,22 @@ def _behind(then: dict[str, Any], now: dict[str, Any]) -> int:
 
 
 def _unseen(states: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return for how long, in seconds, the nodes that answer have been without each other node."""
+    """Return for how long, in seconds, all nodes that answer have been without each other node.
+
+    The last to lose its link tells when the node went; one that never had a link, or has not
+    dialled again since an earlier restart, knows no more than that. A node that somebody has a
+    link to has no entry.
+    """
     unseen: dict[str, float] = {}
+    seen: set[str] = set()
     for state in states:
         for link in state.get("links") or []:
-            since_s = link.get("since_s")
-            if not link.get("connected") and isinstance(since_s, int | float):
-                peer = str(link.get("peer"))
-                unseen[peer] = max(unseen.get(peer, 0.0), float(since_s))
-    return unseen
+            peer, since_s = str(link.get("peer")), link.get("since_s")
+            if link.get("connected"):
+                seen.add(peer)
+            elif isinstance(since_s, int | float):
+                unseen[peer] = min(unseen.get(peer, float(since_s)), float(since_s))
+    return {peer: since_s for peer, since_s in unseen.items() if peer not in seen}
 
 
 def _leader(samples: Sequence[NodeSample]) -> tuple[str | None, int]:

@@ -124,10 +124,13 @@ def _row(one: NodeSample) -> Sequence[Text]:
 
 def _down(one: NodeSample) -> str:
     """Return for how long and since when a node has not answered, in whole seconds."""
-    since = time.strftime("%H:%M:%S", time.localtime(one.down_since))
-    seconds = max(1, int(one.down_s or 0))
-    lasting = f"{seconds} s" if seconds < 60 else shown.duration(seconds)
-    lasting = f"for {lasting}, since {since}"
+    if one.down_s is None:
+        lasting = "since unknown"
+    else:
+        since = time.strftime("%H:%M:%S", time.localtime(one.down_since))
+        seconds = max(1, int(one.down_s))
+        lasting = f"{seconds} s" if seconds < 60 else shown.duration(seconds)
+        lasting = f"for {lasting}, since {since}"
     # Where nothing even refuses, the process is stopped or cut off rather than gone.
     return f"{lasting}, timed out" if "timed out" in one.trouble else lasting
 

@@ -21,6 +21,9 @@ _PROC = Path("/proc")
 _PR_SET_NAME = 15
 _LISTENING = "0A"
 
+COMMAND_CHARACTERS_MAX = 80
+"""How much of a command line a message shows."""
+
 
 class Process(msgspec.Struct, frozen=True):
     """One process, told apart from a later one that was given the same pid.
@@ -140,8 +143,9 @@ def owner_of_port(port: int) -> str:
     for folder in _PROC.iterdir():
         if folder.name.isdigit() and inodes & _socket_inodes(folder):
             words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-            command = words.decode("utf-8", "replace")
-            return f"process {folder.name} ({command.strip()[:100]})"
+            # Some programs are given a whole script as one word: one line of it will do.
+            command = " ".join(words.decode("utf-8", "replace").split())
+            return f"process {folder.name} ({command[:COMMAND_CHARACTERS_MAX]})"
     return "a process that this user may not see"
 
 
@@ -171,8 +175,19 @@ def _socket_inodes(folder: Path) -> set[str]:
     return inodes
 
 
+def bind_trouble(host: str) -> str | None:
+    """Return why nobody can listen at an address, whatever the port, or None when one can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            return error.strerror or str(error)
+    return None
+
+
 def port_trouble(host: str, port: int) -> str | None:
-    """Return why nobody can listen on a port, or None when one can."""
+    """Return why nobody can listen on a port, as the end of a sentence, or None when one can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -181,6 +196,6 @@ def port_trouble(host: str, port: int) -> str | None:
             probe.listen(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return f"taken by {owner_of_port(port)}"
+                return f"is taken by {owner_of_port(port)}"
             return f"cannot be listened on at {host}: {error.strerror}"
     return None

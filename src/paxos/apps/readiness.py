@@ -23,6 +23,9 @@ POLL_S = 0.05
 STRAGGLERS_S = 5.0
 """How long a cluster that already works waits for nodes that are not ready yet."""
 
+FOUNDED_WITH = "was founded with"
+"""What an acceptor says whose volume names other acceptors than the configuration."""
+
 Report = Callable[[str], None]
 """Takes a line about progress."""
 
@@ -58,8 +61,10 @@ def wait_until_ready(
         if here != told:
             told = here
             report(f"{here}/{len(configuration.nodes())} nodes are ready")
+        if reason := gave_up() or ("" if works else _founded_otherwise(configuration, absent)):
+            return Readiness(works=False, absent=absent, trouble=reason)
         if not works:
-            trouble = _write_and_read_back(configuration, deadline)
+            trouble = _write_and_read_back(configuration, absent, deadline)
             if not trouble:
                 works = True
                 works_since_s = time.monotonic()
@@ -68,8 +73,6 @@ def wait_until_ready(
         over = works and now > works_since_s + STRAGGLERS_S
         if (works and not absent) or over or now > deadline:
             return Readiness(works=works, absent=absent, trouble="" if works else trouble)
-        if reason := gave_up():
-            return Readiness(works=False, absent=absent, trouble=reason)
         time.sleep(POLL_S)
 
 
@@ -83,6 +86,14 @@ def _still_absent(configuration: Configuration, absent: dict[NodeId, str]) -> di
     return still
 
 
+def _founded_otherwise(configuration: Configuration, absent: dict[NodeId, str]) -> str:
+    """Return what bars so many acceptors that no quorum is left: waiting does not help then."""
+    membership = configuration.membership()
+    wrong = [absent[node] for node in membership.acceptors if FOUNDED_WITH in absent.get(node, "")]
+    open_at_best = set(membership.acceptors[: len(membership.acceptors) - len(wrong)])
+    return wrong[0] if wrong and not membership.is_quorum(open_at_best) else ""
+
+
 def absence(answer: asking.Page) -> str:
     """Return why a node is not ready, from its answer."""
     if answer.status == 0:
@@ -92,9 +103,15 @@ def absence(answer: asking.Page) -> str:
     return f"answers with HTTP {answer.status}"
 
 
-def _write_and_read_back(configuration: Configuration, deadline: float) -> str:
+def _write_and_read_back(
+    configuration: Configuration, absent: dict[NodeId, str], deadline: float
+) -> str:
     """Try the whole way once. Returns what went wrong, or an empty text."""
     gateways = configuration.membership().gateways
+    for node in (gateways[0], gateways[-1]):
+        if node in absent:
+            # It would keep us waiting, and the reasons of the others would come late.
+            return f"{node} is not ready: {absent[node]}"
     host, password = configuration.local_host(), configuration.security.password
     token = secrets.token_hex(8)
 

@@ -103,11 +103,37 @@ _CLIENT_ARITY: dict[bytes, int] = {
     b"SETNAME": 3,
     b"SETINFO": 4,
     b"NO-EVICT": 3,
+    b"HELP": 2,
 }
+
+_CLIENT_HELP = (
+    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "LIST",
+    "    Return information about client connections.",
+    "NO-EVICT (ON|OFF)",
+    "    Nobody is ever evicted here: accepted, and without effect.",
+    "SETINFO <LIB-NAME|LIB-VER> <value>",
+    "    Tell the name or the version of the client library.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "HELP",
+    "    Print this help.",
+)
+"""As Redis writes it: a title, then each subcommand and its meaning, indented."""
+
+_MOMENTARY = ("input_bytes", "output_bytes")
+"""What the door holds of unfinished input and unsent replies: of no use in INFO, whose own request
+has just been read whole."""
 
 
 def client(dialogue: Dialogue, words: list[bytes]) -> Any:
-    """CLIENT ID | GETNAME | SETNAME | SETINFO | INFO | LIST | NO-EVICT."""
+    """CLIENT ID | GETNAME | SETNAME | SETINFO | INFO | LIST | NO-EVICT | HELP."""
     subcommand = words[1].upper()
     arity = _CLIENT_ARITY.get(subcommand)
     if arity is None:
@@ -126,6 +152,8 @@ def client(dialogue: Dialogue, words: list[bytes]) -> Any:
     if subcommand == b"NO-EVICT":
         # Nobody is ever evicted here, so both answers are true.
         return "OK" if words[2].upper() in (b"ON", b"OFF") else _SYNTAX_ERROR
+    if subcommand == b"HELP":
+        return list(_CLIENT_HELP)
     if subcommand == b"INFO":
         return dialogue.describe().encode() + b"\n"
     return b"".join(other.describe().encode() + b"\n" for other in dialogue.door.clients())
@@ -189,7 +217,9 @@ def info(dialogue: Dialogue, words: list[bytes]) -> Any:
             "connected_clients": door.connections,
             "maxclients": door.connections_max,
         },
-        "Stats": lambda: dict(door.stats()),
+        "Stats": lambda: {
+            name: value for name, value in door.stats().items() if name not in _MOMENTARY
+        },
         "Replication": lambda: {"role": "master", "connected_slaves": 0},
         "Paxos": lambda: {
             "paxos_node": door.node,
@@ -211,6 +241,9 @@ def _flat(prefix: str, fields: dict[str, Any]) -> dict[str, str]:
         name = f"{prefix}_{key}"
         if isinstance(value, dict):
             flat.update(_flat(name, value))
+        elif isinstance(value, bool):
+            # As Redis tells yes and no.
+            flat[name] = str(int(value))
         elif isinstance(value, list):
             flat[name] = ",".join(map(str, value))
         else:
