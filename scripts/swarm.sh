@@ -95,6 +95,18 @@ except OSError:
 PYTHON
 }
 
+# How many links to other nodes a node has, as its own page says; 0 when it does not answer.
+links_of() {
+    python3 -I -S - "$1" <<'PYTHON'
+import json, sys, urllib.request
+try:
+    with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/state", timeout=3) as answer:
+        print(sum(link["connected"] for link in json.load(answer)["links"]))
+except (OSError, ValueError, KeyError):
+    print(0)
+PYTHON
+}
+
 require_manager() {
     local version state
     command -v docker >/dev/null || die "$EXIT_NO_SWARM" "the docker program is not installed"
@@ -308,6 +320,21 @@ wait_until_ready() {
     return 1
 }
 
+# Ready is what a node says of itself. Its name comes back to the network's DNS a few seconds later,
+# and only then do the others find it: replaced before that, the next acceptor would be the second
+# that the leader cannot reach.
+wait_until_linked() {
+    local service=$1 before=$2 deadline=$((SECONDS + WAIT_SECONDS)) port
+    [[ $(machine_count) == 1 ]] || return 0
+    port=$(page_port "$service")
+    while ((SECONDS < deadline)); do
+        if (($(links_of "$port") >= before)); then return 0; fi
+        sleep 0.5
+    done
+    say "$service is ready, and not all nodes that had a link to it have one again after $WAIT_SECONDS s"
+    return 1
+}
+
 say_missing() {
     local service
     for service in $(missing_services); do
@@ -348,11 +375,12 @@ deploy_all() {
 # order among services is ours to keep. One is replaced, and the next waits until it is ready again,
 # so a quorum of acceptors, a proposer, a learner and a client are always there.
 update_one_by_one() {
-    local service before task answer count=0
+    local service before task answer links count=0
     # The discovery service first: it is the one everybody can do without.
     for service in $(services); do
         before=$(task_template "$service")
         task=$(current_task "$service")
+        links=$(links_of "$(page_port "$service")")
         if ! answer=$(stack_file_of "$service" | stack_deploy 2>&1); then
             die "$EXIT_FAILED" "$service could not be updated, and what comes after it was left as it was: $answer"
         fi
@@ -361,7 +389,8 @@ update_one_by_one() {
         fi
         count=$((count + 1))
         say "replacing $service"
-        if ! wait_until_running "$service" "${task%% *}" || ! wait_until_ready "$service"; then
+        if ! wait_until_running "$service" "${task%% *}" || ! wait_until_ready "$service" ||
+            ! wait_until_linked "$service" "$links"; then
             die "$EXIT_FAILED" "the update stopped at $service; what comes after it was left as it was"
         fi
     done
