@@ -374,6 +374,8 @@ def test_writes_go_on_when_the_stack_is_updated(start: Callable[..., str]) -> No
         start(PAXOS_MEMORY_LIMIT="900M")
         writer.wait_for_more(20)
     assert writer.errors == []
+    # Containers that come and go as fast as the engine can may cost an honest answer or two.
+    assert len(writer.told) <= 3, writer.told
     assert [service for service in PAGES if containers(service) == before[service]] == []
     assert set(writer.confirmed) <= set(values_read(6002))
 
