@@ -49,6 +49,11 @@ class Stepper:
             else:
                 self._outbox.append(effect)
 
+    @property
+    def unsynced(self) -> bool:
+        """Whether the steps so far want something durable: `release` will have to sync."""
+        return self._unsynced
+
     def release(self) -> list[Effect]:
         """Tell the role that its input is drained, make everything durable, and hand over what
         may now leave. Raises StorageError when the sync fails: then nothing leaves, ever.

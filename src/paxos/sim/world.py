@@ -1,9 +1,10 @@
-"""A whole cluster in one thread: seeded schedule, network, disks, crashes and pauses.
+"""A whole cluster in one thread: seeded schedule, network, disks, clocks, crashes and pauses.
 
 The roles, the stepper and the state machine are production's own. The world replaces what is
 around them: time jumps from event to event, messages travel through a network that a test can
-cut, delay, drop from and reorder, and journals forget what was not synced when a node crashes.
-The same seed gives the same run.
+cut, clog, delay, drop from and reorder, and journals forget what was not synced when a node
+crashes. A sync may take its time; events that arrive meanwhile are held and then share the next
+one, as in the real loop. The same seed gives the same run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -35,6 +36,7 @@ from paxos.core.effects import (
     Start,
     TimerFired,
 )
+from paxos.core.errors import StorageError
 from paxos.core.gateway import Gateway
 from paxos.core.learner import Learner
 from paxos.core.messages import AnyMessage, Book
@@ -45,8 +47,9 @@ from paxos.core.stepper import Stepper
 from paxos.core.trace import Trace
 from paxos.core.types import NodeId, Role, node_id, role_of
 from paxos.machine.machine import Machine
-from paxos.storage.memory import MemoryJournal
 from paxos.transport.links import dialed_by
+
+from .disk import SimulatedJournal
 
 AnyRole: TypeAlias = Acceptor | Proposer | Learner | Gateway | Discovery
 
@@ -78,16 +81,84 @@ class Network(msgspec.Struct, kw_only=True):
     reorder: bool = False
 
 
-class SimulatedNode:
-    """One node: its role, its journal, its timers, whether it runs."""
+class Observer(Protocol):
+    """Who watches the world: checkers, and the hash of what happened."""
 
-    def __init__(self, name: NodeId) -> None:
+    def started(self, node: SimulatedNode) -> None:
+        """A node begins a life; its role is made and has taken no step yet."""
+        ...
+
+    def crashed(self, node: SimulatedNode, why: str) -> None:
+        """A node has died."""
+        ...
+
+    def stepped(self, node: SimulatedNode, event: Event) -> None:
+        """A node has taken an event in; nothing of that step has left it."""
+        ...
+
+    def sent(self, node: SimulatedNode, effect: Send) -> None:
+        """A node sends a message: all that it wanted durable before is durable."""
+        ...
+
+    def delivered(self, connection: int, replies: list[Any]) -> None:
+        """A client is told replies."""
+        ...
+
+
+class NodeClock:
+    """What a node takes for the time: the world's time, as a broken clock would show it.
+
+    `rate` is how fast it runs (0: it stands). Timers run with it, except where it stands.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._shown_ms = world.now_ms
+        self._since_ms = world.now_ms
+        self.rate = 1.0
+        self.highest_ms = world.now_ms
+
+    def now_ms(self) -> float:
+        """Return what the clock shows."""
+        if self.rate == 1.0 and self._shown_ms == self._since_ms:
+            return self._world.now_ms
+        shown = self._shown_ms + (self._world.now_ms - self._since_ms) * self.rate
+        self.highest_ms = max(self.highest_ms, shown)
+        return shown
+
+    def set(self, rate: float, jump_ms: float = 0.0) -> None:
+        """Run at another rate from now on, after a jump."""
+        self._shown_ms = self.now_ms() + jump_ms
+        self._since_ms = self._world.now_ms
+        self.rate = rate
+        self.highest_ms = max(self.highest_ms, self._shown_ms)
+
+    def mend(self) -> None:
+        """Run rightly again, and show no time before what was shown: so does the real clock,
+        which is monotonic within a process.
+        """
+        behind = self.highest_ms - self.now_ms()
+        self.set(1.0, max(0.0, behind))
+
+
+class SimulatedNode:
+    """One node: its role, its journal, its clock, its timers, whether it runs.
+
+    `held` is what arrived while the node was paused or in a sync. `doom` is None, or at which
+    point of its next sync the node shall die: see `World.crash_at_sync`.
+    """
+
+    def __init__(self, name: NodeId, world: World) -> None:
         self.name = name
-        self.journal: MemoryJournal | None = None
+        self.journal: SimulatedJournal | None = None
         self.role: AnyRole | None = None
         self.stepper: Stepper | None = None
+        self.clock = NodeClock(world)
         self.running = False
         self.paused = False
+        self.syncing = False
+        self.release_due = False
+        self.doom: str | None = None
         self.life = 0
         self.timers: dict[str, int] = {}
         self.held: list[Event] = []
@@ -107,14 +178,22 @@ class World:
         self.membership = membership or membership_of()
         self.settings = settings or Settings()
         self.network = network or Network()
+        # What the network is like when no fault makes it worse.
+        self.calm = msgspec.structs.replace(self.network)
         self.now_ms = 1_000_000.0
         self.traces: list[tuple[float, NodeId, Trace]] = []
         self.sent: list[tuple[float, NodeId, NodeId, AnyMessage]] = []
         self.replies: dict[int, list[Any]] = {}
         self.keep_messages = False
         self.steps = 0
-        self.nodes = {name: SimulatedNode(name) for name in self.membership.nodes}
-        self._cut: set[tuple[NodeId, NodeId]] = set()
+        self.observer: Observer | None = None
+        self.sync_ms = (0.0, 0.0)
+        self.make_machine: Callable[[NodeId], Machine] = lambda _: Machine()
+        self.nodes = {name: SimulatedNode(name, self) for name in self.membership.nodes}
+        # How many times each direction is cut: partitions may overlap.
+        self._cut: dict[tuple[NodeId, NodeId], int] = {}
+        # Directions that hold messages back until a time, to deliver them all then.
+        self._clogged: dict[tuple[NodeId, NodeId], float] = {}
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._timer_ids = itertools.count(1)
@@ -124,7 +203,7 @@ class World:
         self._linked: dict[frozenset[NodeId], tuple[NodeId, NodeId]] = {}
         for node in self.nodes.values():
             if role_of(node.name) in (Role.ACCEPTOR, Role.PROPOSER, Role.LEARNER):
-                node.journal = MemoryJournal()
+                node.journal = self._new_journal()
 
     # ------------------------------------------------------------ nodes
 
@@ -136,15 +215,28 @@ class World:
     def _start(self, node: SimulatedNode) -> None:
         if node.running:
             return
+        if self._refuses_to_start(node):
+            return
         node.life += 1
         node.running, node.paused = True, False
+        node.syncing = node.release_due = False
+        node.doom = None
         node.timers, node.held = {}, []
         node.role = self._make_role(node)
-        node.stepper = Stepper(node.role, node.journal, lambda: self.now_ms, self.random.random)
+        node.stepper = Stepper(node.role, node.journal, node.clock.now_ms, self.random.random)
+        if self.observer is not None:
+            self.observer.started(node)
         self._step(node, Start())
+        if not node.running:
+            return
         for other in self.nodes.values():
             if other.running and other is not node:
                 self._link(node.name, other.name)
+
+    def _refuses_to_start(self, node: SimulatedNode) -> bool:
+        """An acceptor stays up on a damaged volume and says so; the others stop at once."""
+        damaged = node.journal is not None and node.journal.recovered.damage is not None
+        return damaged and role_of(node.name) is not Role.ACCEPTOR
 
     def _make_role(self, node: SimulatedNode) -> AnyRole:
         membership, settings = self.membership, self.settings
@@ -157,29 +249,53 @@ class World:
                     raise TypeError(f"{node.name} has no journal")
                 return Acceptor(node.name, membership, settings, node.journal, recovered)
             case Role.LEARNER:
-                return Learner(node.name, membership, settings, Machine(), recovered)
+                machine = self.make_machine(node.name)
+                return Learner(node.name, membership, settings, machine, recovered)
             case Role.CLIENT:
                 return Gateway(node.name, membership, settings)
             case Role.DISCOVERY:
                 return Discovery(node.name, membership, settings)
 
-    def crash(self, name: NodeId) -> None:
-        """kill -9: everything volatile is gone, and so is what was not synced."""
+    def crash(self, name: NodeId, kept: float = 0.0, why: str = "killed") -> None:
+        """kill -9, or power lost: everything volatile is gone, and what was not synced is gone
+        but for a share of it, from 0 to 1: the disk may have written the first part of a batch.
+        """
         node = self.nodes[name]
         if not node.running:
             return
         node.running = False
         node.role = node.stepper = None
         if node.journal is not None:
-            node.journal = node.journal.crash()
+            node.journal = node.journal.crash(kept=int(kept * (node.journal.unsynced + 0.999)))
+        if self.observer is not None:
+            self.observer.crashed(node, why)
         for other in self.nodes.values():
             self._unlink(name, other.name)
+
+    def _new_journal(self) -> SimulatedJournal:
+        journal = SimulatedJournal()
+        journal.sync_ms = self.sync_ms
+        return journal
+
+    def set_sync_ms(self, low: float, high: float) -> None:
+        """Let every sync of every disk take between so many simulated milliseconds."""
+        self.sync_ms = (low, high)
+        for node in self.nodes.values():
+            if node.journal is not None:
+                node.journal.sync_ms = self.sync_ms
+
+    def crash_at_sync(self, name: NodeId, point: str) -> None:
+        """Let a running node die at its next sync: `before` it, when nothing is on disk; in its
+        middle (`torn`), when a part is; or `after` it, when all is and nobody was told.
+        """
+        if self.nodes[name].running:
+            self.nodes[name].doom = point
 
     def wipe(self, name: NodeId) -> None:
         """Crash a node and lose its volume."""
         self.crash(name)
         if self.nodes[name].journal is not None:
-            self.nodes[name].journal = MemoryJournal()
+            self.nodes[name].journal = self._new_journal()
 
     def pause(self, name: NodeId) -> None:
         """SIGSTOP: links stay, nothing is handled until `resume`."""
@@ -189,9 +305,10 @@ class World:
         """SIGCONT: what arrived meanwhile is handled now."""
         node = self.nodes[name]
         node.paused = False
-        held, node.held = node.held, []
-        for event in held:
-            self._step(node, event)
+        if node.release_due:
+            self._release(node)
+        if not node.syncing:
+            self._step_held(node)
 
     def role(self, name: NodeId) -> Any:
         """Return a running node's role."""
@@ -204,13 +321,36 @@ class World:
         others = list(other)
         for a in one:
             for b in others:
-                self._cut.add((a, b))
+                self._cut[a, b] = self._cut.get((a, b), 0) + 1
                 if both:
-                    self._cut.add((b, a))
+                    self._cut[b, a] = self._cut.get((b, a), 0) + 1
+
+    def mend(self, directions: Iterable[tuple[NodeId, NodeId]]) -> None:
+        """Take one cut off each of these directions."""
+        for direction in directions:
+            count = self._cut.pop(direction, 0)
+            if count > 1:
+                self._cut[direction] = count - 1
+        self._link_all()
+
+    def clog(self, directions: Iterable[tuple[NodeId, NodeId]], for_ms: float) -> None:
+        """Hold messages back in these directions for a while, then deliver them all."""
+        for direction in directions:
+            self._clogged[direction] = self.now_ms + for_ms
+
+    def flap(self, a: NodeId, b: NodeId) -> None:
+        """Close the link of two nodes and open it again at once."""
+        self._unlink(a, b)
+        if self.nodes[a].running and self.nodes[b].running:
+            self._link(a, b)
 
     def heal(self) -> None:
-        """Mend every cut; links that closed come back."""
+        """Mend every cut and clog; links that closed come back."""
         self._cut.clear()
+        self._clogged.clear()
+        self._link_all()
+
+    def _link_all(self) -> None:
         for a, b in itertools.combinations(self.membership.nodes, 2):
             if self.nodes[a].running and self.nodes[b].running:
                 self._link(a, b)
@@ -225,7 +365,7 @@ class World:
             event = Connected(peer=other, cluster=self._cluster(other))
             # A node is told of a link's end before it is told of the next one's beginning.
             delay = max(0.0, self._closed.get((one, other), 0.0) - self.now_ms)
-            self._later(delay, self._delivery(one, event))
+            self.after(delay, self._delivery(one, event))
 
     def _unlink(self, a: NodeId, b: NodeId) -> None:
         pair = frozenset((a, b))
@@ -236,7 +376,7 @@ class World:
             if self.nodes[one].running:
                 delay = self.random.uniform(0.0, self.network.delay_ms_max)
                 self._closed[one, other] = self.now_ms + delay
-                self._later(delay, self._delivery(one, Disconnected(peer=other)))
+                self.after(delay, self._delivery(one, Disconnected(peer=other)))
 
     def _cluster(self, name: NodeId) -> str:
         role = self.nodes[name].role
@@ -255,11 +395,13 @@ class World:
         copies = 2 if self.random.random() < network.duplication else 1
         for _ in range(copies):
             arrival = self.now_ms + self.random.uniform(network.delay_ms_min, network.delay_ms_max)
+            if self._clogged:
+                arrival = max(arrival, self._clogged.get((sender, to), 0.0))
             if not network.reorder:
                 arrival = max(arrival, self._last_arrival.get((sender, to), 0.0))
                 self._last_arrival[sender, to] = arrival
             event = Received(sender=sender, message=message)
-            self._later(arrival - self.now_ms, self._delivery(to, event))
+            self.after(arrival - self.now_ms, self._delivery(to, event))
 
     def _delivery(self, name: NodeId, event: Event) -> Callable[[], None]:
         node = self.nodes[name]
@@ -273,7 +415,8 @@ class World:
 
     # ------------------------------------------------------------ time
 
-    def _later(self, delay_ms: float, action: Callable[[], None]) -> None:
+    def after(self, delay_ms: float, action: Callable[[], None]) -> None:
+        """Do something after so many simulated milliseconds."""
         heapq.heappush(self._queue, (self.now_ms + delay_ms, next(self._order), action))
 
     def run_for(self, duration_ms: float) -> None:
@@ -298,29 +441,106 @@ class World:
         action()
 
     def _step(self, node: SimulatedNode, event: Event) -> None:
-        if node.paused:
+        if node.paused or node.syncing:
             node.held.append(event)
             return
         if node.stepper is None:
             return
         shown = self._cluster(node.name)
-        self.steps += 1
-        node.stepper.step(event)
-        for effect in node.stepper.release():
-            self._perform(node, effect)
+        self._take(node, event)
+        self._end_turn(node)
         if self._cluster(node.name) != shown:
             self._tell_identity(node.name)
+
+    def _step_held(self, node: SimulatedNode) -> None:
+        """Take in everything that was held; it is one turn of the node's loop."""
+        if not node.held or node.paused or node.syncing or node.stepper is None:
+            return
+        shown = self._cluster(node.name)
+        held, node.held = node.held, []
+        for event in held:
+            self._take(node, event)
+        self._end_turn(node)
+        if self._cluster(node.name) != shown:
+            self._tell_identity(node.name)
+
+    def _take(self, node: SimulatedNode, event: Event) -> None:
+        if node.stepper is None:
+            return
+        self.steps += 1
+        try:
+            node.stepper.step(event)
+        except StorageError as error:
+            self.crash(node.name, why=str(error))
+            return
+        if self.observer is not None:
+            self.observer.stepped(node, event)
+
+    def _end_turn(self, node: SimulatedNode) -> None:
+        """Sync what the turn wants durable, which may take a while, and let the rest leave."""
+        if node.stepper is None:
+            return
+        journal = node.journal
+        if journal is None or not node.stepper.unsynced:
+            self._release(node)
+            return
+        if node.doom in ("before", "torn"):
+            kept = self.random.random() if node.doom == "torn" else 0.0
+            self.crash(node.name, kept, f"killed at a sync ({node.doom})")
+            return
+        low, high = journal.sync_ms
+        if high == 0.0 and not journal.hung:
+            self._release(node)
+            return
+        node.syncing = True
+        self._wait_for_disk(node, self.random.uniform(low, high))
+
+    def _wait_for_disk(self, node: SimulatedNode, after_ms: float) -> None:
+        life = node.life
+
+        def done() -> None:
+            if not node.running or node.life != life or not node.syncing:
+                return
+            if node.journal is not None and node.journal.hung:
+                self._wait_for_disk(node, 10.0)
+                return
+            node.syncing = False
+            if node.paused:
+                node.release_due = True
+                return
+            self._release(node)
+            self._step_held(node)
+
+        self.after(after_ms, done)
+
+    def _release(self, node: SimulatedNode) -> None:
+        node.release_due = False
+        if node.stepper is None:
+            return
+        doomed = node.doom == "after" and node.stepper.unsynced
+        try:
+            effects = node.stepper.release()
+        except StorageError as error:
+            self.crash(node.name, why=str(error))
+            return
+        if doomed:
+            self.crash(node.name, why="killed at a sync (after)")
+            return
+        for effect in effects:
+            self._perform(node, effect)
 
     def _tell_identity(self, name: NodeId) -> None:
         for a, b in self._linked.values():
             if name in (a, b):
                 other = b if name == a else a
                 event = Connected(peer=name, cluster=self._cluster(name))
-                self._later(self.network.delay_ms_max, self._delivery(other, event))
+                self.after(self.network.delay_ms_max, self._delivery(other, event))
 
     def _perform(self, node: SimulatedNode, effect: Effect) -> None:
         match effect:
             case Send(to=to, message=message):
+                if self.observer is not None:
+                    self.observer.sent(node, effect)
                 for other in to:
                     self._send(node.name, other, message)
             case SetTimer(name=name, after_ms=after_ms):
@@ -329,6 +549,8 @@ class World:
                 node.timers.pop(name, None)
             case Deliver(connection=connection, replies=replies):
                 self.replies.setdefault(connection, []).extend(replies)
+                if self.observer is not None:
+                    self.observer.delivered(connection, replies)
             case Trace():
                 self.traces.append((self.now_ms, node.name, effect))
 
@@ -342,7 +564,8 @@ class World:
                 del node.timers[name]
                 self._step(node, TimerFired(name=name))
 
-        self._later(after_ms, fire)
+        # A timer runs with its node's clock; where that stands, the loop's own still turns.
+        self.after(after_ms / (node.clock.rate or 1.0), fire)
 
     # ------------------------------------------------------------ clients
 

@@ -6,6 +6,8 @@ moves forward and `crash` falls back to. It never touches the world.
 
 from __future__ import annotations
 
+import msgspec
+
 from paxos.core.effects import AcceptedEntry, AnyRecord, Recovered
 from paxos.core.errors import StorageError
 from paxos.core.types import NO_SLOT, Ballot, Slot
@@ -112,17 +114,20 @@ class MemoryJournal:
         """Refuse everything from now on. What was not synced is lost if a crash follows."""
         self._closed = True
 
-    def crash(self, *, kept: int = 0, damage: str | None = None) -> MemoryJournal:
+    def crash(
+        self, *, kept: int = 0, damage: str | None = None, after: MemoryJournal | None = None
+    ) -> MemoryJournal:
         """Return the journal as the next life finds it; this object is closed.
 
         Of the unsynced records the first `kept` survive, as a disk may happen to have them.
-        With `damage` the volume is found damaged, with that text.
+        With `damage` the volume is found damaged, with that text. `after` is the new object to
+        fill, for kinds of journals made of this one.
         Raises ValueError when `kept` is not in 0..`unsynced`.
         """
         if not 0 <= kept <= len(self._unsynced):
             raise ValueError(f"kept {kept} is not in 0..{len(self._unsynced)}")
         self._closed = True
-        after = MemoryJournal()
+        after = after or MemoryJournal()
         after.syncs = self.syncs
         if damage is not None:
             after._recovered = Recovered(damage=damage)
@@ -133,6 +138,10 @@ class MemoryJournal:
         after._live = after._durable.copy()
         after._recovered = after._live.summary.recovered()
         return after
+
+    def tell_repaired(self, text: str) -> None:
+        """Let this life know that a half-written tail was dropped when the volume was opened."""
+        self._recovered = msgspec.structs.replace(self._recovered, repaired=text)
 
     def _range(self, first: Slot, last: Slot) -> list[AcceptedEntry]:
         entries = self._live.entries
