@@ -7,5 +7,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite",
         action="store_true",
-        help="write what the scenarios now say into their scripts; read the diff before you commit",
+        help="record anew what scenarios say and what simulated runs hash to; read the diff",
     )
