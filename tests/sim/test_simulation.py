@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.sim.trace_hashes import SHORT, hashes
 
 from paxos.sim import faults
 from paxos.sim.simulation import ELECTION_TIMEOUTS_MAX, Options, Run, run
@@ -24,15 +25,6 @@ SEEDS = Path(__file__).parents[1] / "seeds.txt"
 ROOT = Path(__file__).parents[2]
 FRESH_SEEDS = 300
 SEEDS_PER_TEST = 10
-
-
-SHORT = Options(time_ms=2500.0)
-RECORDED = range(1, 9)
-
-
-def hashes(seeds: range) -> str:
-    """Return the trace hashes of some seeds, a line each."""
-    return "".join(f"{seed} {run(seed, SHORT).trace_hash}\n" for seed in seeds)
 
 
 @pytest.mark.parametrize("first", range(0, FRESH_SEEDS, SEEDS_PER_TEST))
@@ -72,19 +64,16 @@ def test_trace_hash_is_the_recorded_one_when_run_on_this_python(
 ) -> None:
     """One file for every version: recorded on one, checked on whichever runs the tests."""
     if request.config.getoption("--rewrite"):
-        HASHES.write_text(hashes(RECORDED))
-    assert hashes(RECORDED) == HASHES.read_text()
+        HASHES.write_text(hashes())
+    assert hashes() == HASHES.read_text()
 
 
 def test_trace_hash_is_the_same_when_hashes_of_strings_differ() -> None:
     """No set or dict of strings may decide an order."""
-    code = (
-        "from tests.sim.test_simulation import hashes, RECORDED; print(hashes(RECORDED), end='')"
-    )
     for hash_seed in ("1", "2"):
         told = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}/src:{ROOT}"},
+            [sys.executable, "tests/sim/trace_hashes.py"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}/src"},
             capture_output=True,
             text=True,
             check=True,

@@ -246,7 +246,7 @@ class Oracle:
         for later, other in self._proposed.get(slot, {}).items():
             self._check(
                 later <= ballot or other == value,
-                f"slot {slot}: chosen at ballot {ballot}, but ballot {later} proposed another value",
+                f"slot {slot}: chosen at ballot {ballot}, but {later} proposed another value",
             )
 
     def _tell(self, node: SimulatedNode, ballot: Ballot) -> None:
