@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from paxos.core.messages import OpenSession, Submit
 from paxos.core.quorum import Membership
 from paxos.core.types import NodeId, Role, role_of
 
@@ -165,6 +166,18 @@ def _wipe(world: World, fault: Fault) -> Callable[[], None]:
     for name in names:
         world.wipe(name)
     return lambda: world.start(names)
+
+
+def _usurp(world: World, fault: Fault) -> Callable[[], None]:
+    """Another process of a gateway's name opens a session: the older one ends (rule 6)."""
+    leader = world.leader
+    gateways = [name for name in fault.nodes if role_of(name) is Role.CLIENT]
+    if leader is not None:
+        opening = OpenSession(gateway=gateways[0], nonce=1 + int(fault.amount * 2**52))
+        batch = msgspec.msgpack.encode(opening)
+        submit = Submit(stream=opening.nonce, attempt=1, head=1, sequence=1, batch=batch)
+        world.inject(gateways[0], leader, submit)
+    return lambda: None
 
 
 # ---------------------------------------------------------------- disks
@@ -370,6 +383,7 @@ KINDS: dict[str, Begin] = {
     "crash-at-sync": _crash_at_sync,
     "pause": _pause,
     "wipe": _wipe,
+    "usurp": _usurp,
     "disk-full": _disk_full,
     "disk-error": _disk_error,
     "disk-hang": _disk_hang,
@@ -393,7 +407,7 @@ KINDS: dict[str, Begin] = {
 """Every kind of fault by its name."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "crashes": ("crash", "power", "crash-at-sync", "pause", "wipe"),
+    "crashes": ("crash", "power", "crash-at-sync", "pause", "wipe", "usurp"),
     "disks": ("crash-at-sync", "disk-full", "disk-error", "disk-hang", "disk-slow", "bit-flip"),
     "clocks": tuple(CLOCKS),
     "partitions": (

@@ -12,7 +12,7 @@ import itertools
 from collections import deque
 from typing import Any
 
-from paxos.core.effects import ClientGone, ClientReads, ClientWrites
+from paxos.core.effects import ClientGone, ClientReads, ClientStaleReads, ClientWrites
 from paxos.core.types import NodeId
 
 from .dice import Dice
@@ -36,20 +36,31 @@ MIX = (
     ("list-append", 3.0),
     ("list-read", 1.0),
     ("pipeline", 1.0),
+    ("lease", 0.5),
+    ("stale-read", 0.5),
 )
 """What clients do, and how often."""
+
+UNJUDGED = "unjudged"
+"""Operations whose answers may be anything: stale reads, and keys that expire by broken clocks.
+What they leave behind must still be the same on all learners.
+"""
+
+LEASED = "t1"
 
 
 class Asked:
     """One operation under way: its process, what it asked and where the answer belongs."""
 
-    __slots__ = ("f", "key", "process", "value")
+    __slots__ = ("f", "key", "process", "replies", "value")
 
     def __init__(self, process: int, f: str, key: str | None, value: Any) -> None:
         self.process = process
         self.f = f
         self.key = key
         self.value = value
+        # How many replies it is answered with.
+        self.replies = 2 if (f, value) in (("read", "cas"), (UNJUDGED, 2)) else 1
 
 
 class Workload:
@@ -114,6 +125,8 @@ class Workload:
 
     def note(self, asked: Asked, type_: str, value: Any, node: NodeId, error: str = "") -> None:
         """Write one event down."""
+        if asked.f == UNJUDGED:
+            return
         if type_ != "invoke":
             self.counts[type_] = self.counts.get(type_, 0) + 1
         self.history.append(
@@ -203,6 +216,14 @@ class Client:
                 self._write("list-append", None, unique, [b"WRITE", unique.encode()])
             case "list-read":
                 self._read("list-read", None, [b"READ"])
+            case "lease":
+                lease = [b"PEXPIRE", LEASED.encode(), b"%d" % dice.whole(1, 800)]
+                self._write(UNJUDGED, LEASED, 2, [b"SET", LEASED.encode(), unique.encode()], lease)
+            case "stale-read":
+                self._ask(UNJUDGED, LEASED, 1)
+                key = dice.pick((*REGISTERS, LEASED)).encode()
+                event = ClientStaleReads(connection=self._connection, commands=[[b"GET", key]])
+                self._world.submit(self.gateway, event)
             case "pipeline":
                 self._count_in_a_pipeline(dice.pick(COUNTERS))
 
@@ -264,7 +285,7 @@ class Client:
         at = 0
         while at < len(replies) and self.asked:
             asked = self.asked.popleft()
-            count = 2 if asked.value == "cas" and asked.f == "read" else 1
+            count = asked.replies
             self._take(asked, replies[at : at + count])
             at += count
         if at != len(replies):
@@ -281,6 +302,8 @@ class Client:
         error = next((r["error"] for r in replies if isinstance(r, dict)), None)
         if error is not None:
             self._on_error(asked, error)
+            return
+        if asked.f == UNJUDGED:
             return
         note, gateway = self._workload.note, self.gateway
         match asked.f:

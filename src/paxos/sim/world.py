@@ -384,6 +384,10 @@ class World:
             return role.cluster if role.voting else ""
         return role.cluster if isinstance(role, Proposer | Learner) else ""
 
+    def inject(self, sender: NodeId, to: NodeId, message: AnyMessage) -> None:
+        """Send a message in a node's name that its role has not sent."""
+        self._send(sender, to, message)
+
     def _send(self, sender: NodeId, to: NodeId, message: AnyMessage) -> None:
         if isinstance(message, Book) or frozenset((sender, to)) not in self._linked:
             return
