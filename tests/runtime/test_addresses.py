@@ -46,3 +46,10 @@ def test_a_stranger_has_no_address_when_only_discovery_knows_it() -> None:
     addresses = Addresses(CONFIGURED.__getitem__)
     with pytest.raises(KeyError):
         addresses.of(NodeId("acceptor-9"))
+
+
+def test_what_discovery_says_is_ignored_when_every_link_passes_a_proxy() -> None:
+    """Else a partition made by the proxy would be one that links lead around."""
+    addresses = Addresses(CONFIGURED.__getitem__, by_book=False)
+    addresses.learn(book("told", 9))
+    assert addresses.of(A1) == [("configured", 17001)]

@@ -22,6 +22,8 @@ from paxos.core.types import NodeId
 
 from . import config as configuration_module
 from . import local, run_file
+from .chaos import chaos
+from .check_history import check_history
 from .cli import FAILED, WRONG_USAGE, named_node
 from .config import Configuration
 from .config_keys import example, shown
@@ -390,3 +392,11 @@ def _again(command: str, role: str, number: int | None, config: Path | None, as_
     words += [] if config is None else ["--config", str(config)]
     words += ["--json"] if as_json else []
     raise typer.Exit(main(words))
+
+
+# ---------------------------------------------------------------- tools of their own
+
+app.command()(chaos)
+
+
+app.command("check-history")(check_history)

@@ -53,6 +53,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     pages_port: int
     peers_port: int
     doors_port: int
+    proxy_port: int
 
 
 class Security(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +125,14 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Raises ConfigurationError when the cluster has no such node.
         """
         return self.host(node), self._port(self.network.peers_port, node)
+
+    def dial_address(self, node: NodeId) -> tuple[str, int]:
+        """Return where a link to a node is dialed: its address, or a proxy that passes it on.
+
+        Raises as `address` does.
+        """
+        address = self.address(node)
+        return ("127.0.0.1", self.network.proxy_port) if self.network.proxy_port else address
 
     def host(self, node: NodeId) -> str:
         """Return the name or address under which the other nodes know a node."""

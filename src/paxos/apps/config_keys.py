@@ -241,6 +241,15 @@ KEYS: tuple[Key, ...] = (
         65_535,
         "Programs and people: client 1 is here, one port more for each further client node.",
     ),
+    _count(
+        "network",
+        "proxy_port",
+        0,
+        0,
+        65_535,
+        "For tests of broken networks: every link is dialed at this port of 127.0.0.1, where the\n"
+        "proxy of `paxos chaos` passes it on. 0 is no proxy.",
+    ),
     Key(
         section="data",
         name="folder",

@@ -107,7 +107,9 @@ class _Process:
         role = self._make_role(recovered)
         dice = random.Random(secrets.randbits(64))
         stepper = Stepper(role, self._journal, self._clock.now_ms, dice.random)
-        addresses = Addresses(configuration.address)
+        addresses = Addresses(
+            configuration.dial_address, by_book=configuration.network.proxy_port == 0
+        )
         incarnation = time.time_ns() // 1000
         membership = configuration.membership()
         settings = configuration.settings()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from paxos.core.effects import ClientGone
 from paxos.core.trace import Level
 
-from .resp_dialogue import Dialogue
+from .resp_dialogue import SAID_BYTES_MAX, Dialogue
 from .resp_reader import Command, CommandReader
 from .resp_writer import encode_error
 
@@ -27,8 +27,16 @@ WRITES_OUTSTANDING_MAX = 10_000
 READS_OUTSTANDING_MAX = 1_000
 """The same while it reads, because replies to reads can be large."""
 
+WAITING_BYTES_MAX = 1024 * 1024
+"""What the door's own replies may cost that wait behind the gateway's, before no more commands are
+taken: PINGs and ECHOs behind a write that cannot be answered yet."""
+
 _SLICE = 512
-"""After how many commands of a chunk the two bounds above are looked at again."""
+"""After how many commands of a chunk the bounds above are looked at again."""
+
+_COMMAND_BYTES = 64
+_WORD_BYTES = 40
+"""About what Python keeps for a command and for each of its words besides their bytes."""
 
 OUTPUT_HIGH_BYTES = 1024 * 1024
 """Replies that a client has not taken yet, above which its commands wait."""
@@ -132,18 +140,9 @@ class RespConnection(asyncio.Protocol):
     def flush(self) -> None:
         """Write what has gathered; close if this was the end."""
         self._marked = False
-        transport = self._transport
-        if transport.is_closing():
-            return
         replies = self._replies
-        if replies.out:
-            out, replies.out = replies.out, []
-            transport.write(out[0] if len(out) == 1 else b"".join(out))
-            if not self._writable:
-                unsent = transport.get_write_buffer_size()
-                if not self._door.account_output(self, unsent):
-                    self._overflow(unsent)
-                    return
+        if self._transport.is_closing() or (replies.out and not self._write()):
+            return
         if self._ending and not self._held and replies.settled:
             self.close()
 
@@ -188,17 +187,23 @@ class RespConnection(asyncio.Protocol):
     def _process(self, commands: list[Command]) -> None:
         """Carry out commands in order; hold the rest from the first that must wait."""
         dialogue = self._dialogue
-        for start in range(0, len(commands), _SLICE):
-            if self._must_wait():
-                self._held = commands[start:]
-                break
-            part = commands if len(commands) <= _SLICE else commands[start : start + _SLICE]
+        position, count = 0, len(commands)
+        while position < count and not self._must_wait():
+            whole = count <= _SLICE and not position
+            part = commands if whole else commands[position : position + _SLICE]
             taken = dialogue.take(part)
+            position += taken
             if dialogue.stopped:
                 break
-            if taken < len(part):
-                self._held = commands[start + taken :]
+            if self._replies.said_bytes >= SAID_BYTES_MAX:
+                # A client can ask for far more than it sends. It gets that at once, and not at
+                # the end of this turn, so that what it leaves unread counts before more is made.
+                if not self._write():
+                    break
+            elif taken < len(part):
                 break
+        if position < count and not dialogue.stopped:
+            self._held = commands[position:]
         dialogue.submit()
         if dialogue.stopped:
             if dialogue.fault is not None:
@@ -210,7 +215,12 @@ class RespConnection(asyncio.Protocol):
     def _must_wait(self) -> bool:
         """Tell whether no further command may be taken now."""
         bound = READS_OUTSTANDING_MAX if self._dialogue.reads else WRITES_OUTSTANDING_MAX
-        return not self._writable or self._dialogue.position - self._replies.completed >= bound
+        replies = self._replies
+        return (
+            not self._writable
+            or self._dialogue.position - replies.completed >= bound
+            or replies.waiting_bytes >= WAITING_BYTES_MAX
+        )
 
     def _go_on(self) -> None:
         """Take held commands, if they need not wait any more; read again, if nothing is held."""
@@ -225,11 +235,26 @@ class RespConnection(asyncio.Protocol):
         """
         if not self._dialogue.stopped:
             held = self._reader.partial_bytes + self._dialogue.held_bytes
+            if self._held:
+                held += _COMMAND_BYTES * len(self._held) + _WORD_BYTES * sum(map(len, self._held))
             if held != self.input_bytes and not self._door.account_input(self, held):
                 self._fail("ERR this node holds too much unfinished input; try again later")
             elif self._reader.error is not None and not self._held:
                 self._fail(f"ERR {self._reader.error}")
         self.govern()
+
+    def _write(self) -> bool:
+        """Write what has gathered; return False if the connection is, or is now, to be closed."""
+        if self._transport.is_closing():
+            return False
+        out = self._replies.take()
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if not self._writable:
+            unsent = self._transport.get_write_buffer_size()
+            if not self._door.account_output(self, unsent):
+                self._overflow(unsent)
+                return False
+        return True
 
     def _mark(self) -> None:
         """Ask for one `flush` at the end of this turn of the event loop."""

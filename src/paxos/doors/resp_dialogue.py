@@ -15,7 +15,7 @@ from paxos.machine.commands import Kind
 
 from . import resp_auth
 from .resp_commands import ALL_COMMANDS, READY_COMMANDS, unknown_command
-from .resp_local import HANDLERS, TRANSACTION_HANDLERS, greeting, set_name
+from .resp_local import HANDLERS, LARGE_REPLIES, TRANSACTION_HANDLERS, greeting, set_name
 from .resp_reader import Command, OversizedCommand
 from .resp_replies import ReplyQueue, Saying
 from .resp_transaction import WATCHED_KEYS_MAX, Transaction, Watches
@@ -23,6 +23,9 @@ from .resp_writer import OK, QUEUED, encode, encode_error, nil_array
 
 if TYPE_CHECKING:
     from .resp import RespDoor
+
+SAID_BYTES_MAX = 1024 * 1024
+"""The door's own replies that may gather before they are written and the client is looked at."""
 
 _IMMEDIATE_IN_TRANSACTION = frozenset((b"EXEC", b"DISCARD", b"MULTI", b"WATCH", b"QUIT", b"RESET"))
 
@@ -77,11 +80,13 @@ class Dialogue:
 
     @property
     def held_bytes(self) -> int:
-        """What MULTI keeps in memory, in bytes, about."""
-        return self._transaction.held_bytes if self._transaction is not None else 0
+        """What MULTI and WATCH keep in memory, in bytes, about."""
+        held = self._watches.held_bytes
+        return held if self._transaction is None else held + self._transaction.held_bytes
 
     def take(self, commands: list[Command]) -> int:
-        """Carry out or group commands; return how many: all, or those before one that must wait.
+        """Carry out or group commands; return how many: all, or those before one that must wait,
+        or those after which `SAID_BYTES_MAX` of our own replies have gathered.
 
         A reply may be waiting in `replies` afterwards; `submit` sends the last group.
         """
@@ -102,6 +107,9 @@ class Dialogue:
                 return index
             if self.stopped:
                 break
+            if self.replies.said_bytes >= SAID_BYTES_MAX:
+                self._last_name = command[0]
+                return index + 1
             append = self._group.append
         if commands:
             self._last_name = commands[-1][0]
@@ -125,9 +133,12 @@ class Dialogue:
             event = ClientReads(connection=self.id, commands=group)
         self.door.port.submit(event)
 
-    def say(self, saying: Saying) -> None:
-        """Put a reply of our own behind those of all commands so far."""
-        self.replies.say(self.position, saying)
+    def say(self, saying: Saying, held_bytes: int = 0) -> None:
+        """Put a reply of our own behind those of all commands so far.
+
+        `held_bytes` is what a function keeps in memory until its turn has come.
+        """
+        self.replies.say(self.position, saying, held_bytes)
 
     def stop(self, last: bytes) -> None:
         """Look at nothing more; `last`, if not empty, goes behind all replies."""
@@ -180,14 +191,23 @@ class Dialogue:
         elif name == b"EXEC":
             return self._exec()
         elif name in HANDLERS:
+            if name in LARGE_REPLIES and not self._has_turn():
+                return False
             handler = HANDLERS[name]
-            self.say(lambda: encode(handler(self, command), self.replies.version))
+            size = sum(map(len, command))
+            self.say(lambda: encode(handler(self, command), self.replies.version), size)
         elif name in READY_COMMANDS:
             command[0] = name
             self._append(READY_COMMANDS[name][0], command)
         else:
             _CONTROLS[name](self, command)
         return True
+
+    def _has_turn(self) -> bool:
+        """Tell whether all commands so far are answered; else see to it that they will be."""
+        if not self.replies.due(self.position):
+            self.submit()  # the gateway may answer at once
+        return self.replies.due(self.position)
 
     def _refusal(self, name: bytes, command: Command) -> str | None:
         """Return why a command cannot even be looked at, in the order in which Redis does."""
@@ -275,6 +295,12 @@ class Dialogue:
         if len(self._watches) + len(command) - 1 > WATCHED_KEYS_MAX:
             self._say_error(f"ERR at most {WATCHED_KEYS_MAX} keys can be watched")
             return
+        limit = self.door.limits.value_bytes_max
+        if self._watches.key_bytes + sum(map(len, command)) > limit:
+            self._say_error(
+                f"ERR the watched keys are larger than limits.value_bytes_max ({limit} bytes)"
+            )
+            return
         self.submit()  # reads before this WATCH may be stale, reads after it may not
         watches = self._watches
         keys = watches.expect(command[1:])
@@ -313,22 +339,22 @@ class Dialogue:
             self._say_error(_EXECABORT)
             return True
 
-        def local(command: Command) -> Any:
-            return TRANSACTION_HANDLERS[command[0]](self, command)
+        def local(command: Command) -> bytes:
+            return encode(TRANSACTION_HANDLERS[command[0]](self, command), self.replies.version)
 
         def executed(reply: Any) -> bytes:
             version = self.replies.version
             if reply is None:
                 return nil_array(version)
             if isinstance(reply, list):
-                reply = transaction.merge(reply, local)
+                return transaction.encode_replies(reply, local, version)
             return encode(reply, version)
 
         commands = transaction.for_machine()
         if commands or watches:
             self._append_own(Kind.WRITE, [b"EXEC", watches.pairs(), commands], executed)
         else:
-            self.say(lambda: executed([]))
+            self.say(lambda: executed([]), transaction.held_bytes)
         return True
 
     # ------------------------------------------------------------ the connection itself

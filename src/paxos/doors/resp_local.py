@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 REDIS_VERSION = "7.0.15"
 """The version of Redis whose texts and replies this door follows; clients look at it."""
 
+NAME_BYTES_MAX = 256
+"""The longest name that a client may give itself or its library: the door keeps it, and shows it
+in every CLIENT LIST."""
+
 Handler: TypeAlias = "Callable[[Dialogue, list[bytes]], Any]"
 
 _NOT_AN_INTEGER = {"error": "ERR value is not an integer or out of range"}
@@ -163,6 +167,8 @@ def set_name(dialogue: Dialogue, name: bytes) -> str | None:
     """Give the client a name for CLIENT LIST; return why not, or None."""
     if not _printable(name):
         return "ERR Client names cannot contain spaces, newlines or special characters."
+    if len(name) > NAME_BYTES_MAX:
+        return f"ERR Client names cannot be longer than {NAME_BYTES_MAX} bytes."
     dialogue.name = name
     return None
 
@@ -181,6 +187,8 @@ def _set_library(dialogue: Dialogue, option: bytes, value: bytes) -> Any:
         return {
             "error": f"ERR {label.decode()} cannot contain spaces, newlines or special characters."
         }
+    if len(value) > NAME_BYTES_MAX:
+        return {"error": f"ERR {label.decode()} cannot be longer than {NAME_BYTES_MAX} bytes."}
     dialogue.library[label] = value
     return "OK"
 
@@ -271,6 +279,10 @@ HANDLERS: dict[bytes, Handler] = {
     b"INFO": info,
 }
 """Commands that may stand anywhere, in a transaction too."""
+
+LARGE_REPLIES = frozenset((b"COMMAND", b"CLIENT", b"INFO", b"STATUS", b"RESPONSES"))
+"""Those whose replies can be far larger than their requests. They wait for their turn before they
+are looked at, so that never more than one of them is made at a time."""
 
 TRANSACTION_HANDLERS: dict[bytes, Handler] = {**HANDLERS, b"UNWATCH": unwatch_in_transaction}
 """What a transaction may hold besides the machine's commands."""

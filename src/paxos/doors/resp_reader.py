@@ -294,6 +294,8 @@ class CommandReader:
         """
         if self._walker.restricted or data[position] != _STAR:
             return position
+        if len(data) - position > self._value_bytes_max + SLACK_BYTES:
+            return position  # a command in here may be one that only the walker refuses
         shape = data.translate(_SHAPE)
         if _LARGE_BULK in shape or _LARGE_COUNT in shape:
             return position

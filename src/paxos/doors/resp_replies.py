@@ -26,22 +26,39 @@ class _Transform(msgspec.Struct, frozen=True):
 Saying: TypeAlias = bytes | Callable[[], bytes]
 """A reply of the door's own; a function is called when its turn has come."""
 
+SAYING_OVERHEAD_BYTES = 200
+"""About what it costs to keep a reply of the door's own, besides its bytes."""
+
 
 class ReplyQueue:
     """Makes one stream of bytes of the gateway's replies and the door's own.
 
     `issued` commands went to the gateway, `completed` replies came back; `out` is to be written.
     `version` is the protocol's, 2 or 3; it changes when HELLO's turn has come.
+
+    A client can ask for much more than it sends. `said_bytes` are the door's own replies in
+    `out`, `waiting_bytes` is about what those cost that wait behind the gateway's: the connection
+    takes no further command while either is too much.
     """
 
-    __slots__ = ("_specials", "completed", "issued", "out", "version")
+    __slots__ = (
+        "_specials",
+        "completed",
+        "issued",
+        "out",
+        "said_bytes",
+        "version",
+        "waiting_bytes",
+    )
 
     def __init__(self) -> None:
         self.issued = 0
         self.completed = 0
         self.version = 2
         self.out: list[bytes] = []
-        self._specials: deque[tuple[int, Saying | _Transform]] = deque()
+        self.said_bytes = 0
+        self.waiting_bytes = 0
+        self._specials: deque[tuple[int, Saying | _Transform, int]] = deque()
 
     @property
     def outstanding(self) -> int:
@@ -53,16 +70,33 @@ class ReplyQueue:
         """Tell whether everything asked was answered and taken out."""
         return self.completed == self.issued and not self._specials and not self.out
 
-    def say(self, position: int, saying: Saying) -> None:
-        """Put a reply of our own behind `position` replies of the gateway."""
-        if position == self.completed and not self._specials:
-            self.out.append(saying if isinstance(saying, bytes) else saying())
+    def due(self, position: int) -> bool:
+        """Tell whether a reply of our own behind `position` others would be made at once."""
+        return position == self.completed and not self._specials
+
+    def say(self, position: int, saying: Saying, held_bytes: int = 0) -> None:
+        """Put a reply of our own behind `position` replies of the gateway.
+
+        `held_bytes` is what a function keeps in memory until its turn has come.
+        """
+        if self.due(position):
+            self._put(saying)
         else:
-            self._specials.append((position, saying))
+            cost = SAYING_OVERHEAD_BYTES + held_bytes
+            if isinstance(saying, bytes):
+                cost += len(saying)
+            self.waiting_bytes += cost
+            self._specials.append((position, saying, cost))
 
     def expect(self, position: int, apply: Callable[[Any], bytes]) -> None:
         """Let `apply` make the bytes of the reply that `position` others come before."""
-        self._specials.append((position, _Transform(apply)))
+        self._specials.append((position, _Transform(apply), 0))
+
+    def take(self) -> list[bytes]:
+        """Return what is to be written, and forget it."""
+        out, self.out = self.out, []
+        self.said_bytes = 0
+        return out
 
     def deliver(self, replies: list[Any]) -> None:
         """Take the gateway's next replies. Raises InvariantViolation for one nobody asked for."""
@@ -78,7 +112,13 @@ class ReplyQueue:
     def forget(self) -> None:
         """Drop everything: there is nobody left to tell."""
         self._specials.clear()
-        self.out = []
+        self.waiting_bytes = 0
+        self.take()
+
+    def _put(self, saying: Saying) -> None:
+        made = saying if isinstance(saying, bytes) else saying()
+        self.said_bytes += len(made)
+        self.out.append(made)
 
     def _deliver_among_specials(self, replies: list[Any]) -> None:
         specials = self._specials
@@ -96,8 +136,8 @@ class ReplyQueue:
                 return
             special = specials[0][1]
             if not isinstance(special, _Transform):
-                specials.popleft()
-                append(special if isinstance(special, bytes) else special())
+                self.waiting_bytes -= specials.popleft()[2]
+                self._put(special)
             elif index < len(replies):
                 specials.popleft()
                 self.completed += 1

@@ -9,9 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 from .resp_commands import CLIENT_COMMANDS
+from .resp_writer import encode_error, encode_into
 
 WATCHED_KEYS_MAX = 4096
 """How many keys one connection may watch at once."""
+
+LOCAL_REPLIES_BYTES_MAX = 1024 * 1024
+"""How many bytes of an EXEC's reply the door may make by itself: COMMAND, CLIENT and their like
+are answered with a thousand times what they took to ask."""
+
+_TOO_LARGE = encode_error(
+    f"ERR the reply would take more than {LOCAL_REPLIES_BYTES_MAX} bytes; ask for less"
+)
 
 _COMMAND_OVERHEAD_BYTES = 64
 _WORD_OVERHEAD_BYTES = 40
@@ -42,25 +51,35 @@ class Transaction:
         """Return the commands that the machine shall carry out."""
         return [command for command in self._commands if command[0] in CLIENT_COMMANDS]
 
-    def merge(self, results: list[Any], local: Callable[[list[bytes]], Any]) -> list[Any]:
+    def encode_replies(
+        self, results: list[Any], local: Callable[[list[bytes]], bytes], version: int
+    ) -> bytes:
         """Return all replies in order: the machine's `results`, and `local` for the others."""
         remaining = iter(results)
-        return [
-            next(remaining) if command[0] in CLIENT_COMMANDS else local(command)
-            for command in self._commands
-        ]
+        out = [b"*%d\r\n" % len(self._commands)]
+        room = LOCAL_REPLIES_BYTES_MAX
+        for command in self._commands:
+            if command[0] in CLIENT_COMMANDS:
+                encode_into((next(remaining),), out.append, version)
+                continue
+            reply = local(command) if room > 0 else _TOO_LARGE
+            room -= len(reply)
+            out.append(reply if room >= 0 else _TOO_LARGE)
+        return b"".join(out)
 
 
 class Watches:
     """The keys watched, with the revisions they had. `pending` revisions are still to come.
 
     `failed`: a revision could not be read, so no transaction may rely on these watches.
+    `key_bytes` are the keys' own, `held_bytes` is what they take in memory, about.
     """
 
-    __slots__ = ("_revisions", "failed", "pending")
+    __slots__ = ("_revisions", "failed", "key_bytes", "pending")
 
     def __init__(self) -> None:
         self._revisions: dict[bytes, int] = {}
+        self.key_bytes = 0
         self.pending = 0
         self.failed = False
 
@@ -72,7 +91,13 @@ class Watches:
         new = [key for key in dict.fromkeys(keys) if key not in self._revisions]
         self._revisions.update(dict.fromkeys(new, 0))
         self.pending += len(new)
+        self.key_bytes += sum(map(len, new))
         return new
+
+    @property
+    def held_bytes(self) -> int:
+        """What the watched keys take in memory, in bytes, about."""
+        return self.key_bytes + len(self._revisions) * _COMMAND_OVERHEAD_BYTES
 
     def arrived(self, key: bytes, reply: Any) -> bool:
         """Take in the reply to one key's REVISION; return False if it is no integer: an error."""

@@ -21,6 +21,7 @@ from .replies import Command, Reply, bytes_of, error, malformed_command, unknown
 Step = Callable[[Store, Command], Reply]
 
 _EXEC = b"EXEC"
+_EXEC_SPEC = COMMANDS[_EXEC]
 
 _plain_commands = msgspec.msgpack.Decoder(list[list[bytes]])
 _any_commands = msgspec.msgpack.Decoder(list[list[bytes | list[list[bytes | int]]]])
@@ -52,9 +53,11 @@ def run_batch(store: Store, commands: list[Command], bytes_max: int) -> list[Rep
     replies: list[Reply] = []
     room = bytes_max
     for command in commands:
-        reply = _run(store, command)
+        reply = _run(store, command, room)
         store.next_revision = store.revision + 1  # Store.commit, without the call
-        if type(reply) in _SIZED:
+        if reply is _PAST_ROOM:
+            reply = _too_large(command, bytes_max)
+        elif type(reply) in _SIZED:
             size = bytes_of(reply)
             if size > room:
                 reply = _too_large(command, bytes_max)
@@ -77,9 +80,12 @@ def run_reads(store: Store, commands: list[Any], bytes_max: int) -> list[Reply]:
     ]
 
 
-def _run(store: Store, command: Command) -> Reply:
+def _run(store: Store, command: Command, room: int) -> Reply:
     if not command:
         return malformed_command()
+    if command[0] == _EXEC:
+        right = len(command) == _EXEC_SPEC.arity
+        return _run_exec(store, command, room) if right else error(_EXEC_SPEC.arity_error())
     step = _STEPS.get(command[0])
     if step is None:
         return unknown_command(command)
@@ -89,11 +95,14 @@ def _run(store: Store, command: Command) -> Reply:
     return run(store, command)
 
 
-def _run_exec(store: Store, command: Command) -> Reply:
+def _run_exec(store: Store, command: Command, room: int) -> Reply:
     """EXEC watches commands: all commands as one change, or None when a watched key changed.
 
     `watches` are [key, mod_revision] pairs, 0 for a key that was absent. A command that fails
     is answered with its error; the others take effect all the same (as in Redis).
+
+    Replies that take more than `room` bytes together are dropped, for `_PAST_ROOM`, as soon as
+    they do: five bytes of KEYS can ask for as much as there is, and an EXEC holds a million.
     """
     _, watches, commands = command
     if type(watches) is not list or type(commands) is not list:
@@ -104,7 +113,18 @@ def _run_exec(store: Store, command: Command) -> Reply:
         entry = store.entries.get(key)
         if revision != (0 if entry is None else entry.mod_revision):
             return None
-    return [_run_inside(store, inner) for inner in commands]
+    replies: list[Reply] = []
+    room -= bytes_of(replies)
+    for inner in commands:
+        if room < 0 and _is_plain(inner) and _only_reads(inner):
+            continue  # it changes nothing, and nobody will be told
+        reply = _run_inside(store, inner)
+        if room >= 0:
+            replies.append(reply)
+            room -= bytes_of(reply)
+            if room < 0:
+                replies.clear()
+    return replies if room >= 0 else _PAST_ROOM
 
 
 def _run_inside(store: Store, command: Command) -> Reply:
@@ -112,7 +132,7 @@ def _run_inside(store: Store, command: Command) -> Reply:
         return malformed_command()
     if command[0] == _EXEC:
         return error("ERR EXEC inside EXEC is not allowed")
-    return _run(store, command)
+    return _run(store, command, 0)
 
 
 def _is_plain(command: Any) -> bool:
@@ -137,6 +157,9 @@ def _too_large(command: Command, bytes_max: int) -> Reply:
         return error(f"ERR the reply would take more than {bytes_max} bytes; ask for less")
     return error(f"ERR it took effect, but its reply would take more than {bytes_max} bytes")
 
+
+_PAST_ROOM = "past room"
+"""What `_run_exec` answers, this very object, when the replies are too large to be kept."""
 
 _SIZED = frozenset((bytes, list))
 """The forms of a reply that can be of any size."""
@@ -169,11 +192,10 @@ _FUNCTIONS: dict[bytes, Step] = {
     b"SCAN": keyspace.on_scan,
     b"DBSIZE": keyspace.on_dbsize,
     b"REVISION": keyspace.on_revision,
-    _EXEC: _run_exec,
 }
 
 _STEPS: dict[bytes, tuple[Step, int, int]] = {
-    name: (_FUNCTIONS[name], abs(spec.arity), spec.arity if spec.arity > 0 else sys.maxsize)
-    for name, spec in COMMANDS.items()
+    name: (run, abs(COMMANDS[name].arity), max(COMMANDS[name].arity, 0) or sys.maxsize)
+    for name, run in _FUNCTIONS.items()
 }
 """Each command's function and the least and the greatest number of words, name included."""

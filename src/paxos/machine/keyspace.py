@@ -5,7 +5,7 @@ Every function takes the store and a command of the right arity whose arguments 
 
 from __future__ import annotations
 
-from .glob import PATTERN_BYTES_MAX, Matcher, compile_glob
+from .glob import PATTERN_BYTES_MAX, SEARCHED_BYTES_MAX, Matcher, compile_glob
 from .integers import INT64_MAX, INT64_MIN, parse_integer
 from .kv import Store
 from .replies import (
@@ -184,4 +184,7 @@ def on_scan(store: Store, command: Command) -> Reply:
 
 
 def _pattern_too_long() -> dict[str, str]:
-    return error(f"ERR pattern is longer than {PATTERN_BYTES_MAX} bytes")
+    return error(
+        f"ERR pattern is longer than {PATTERN_BYTES_MAX} bytes, or has more than "
+        f"{SEARCHED_BYTES_MAX} with ? or [] among them between two stars"
+    )

@@ -224,7 +224,8 @@ class FileJournal:
         """Read the volume, or found a blank one. Raises OSError."""
         try:
             mark, numbers = self._mark_and_segments()
-            if not numbers and mark.batch == 0:
+            # A new mark is whole or not there at all: one that is not has seen more.
+            if not numbers and mark.batch == 0 and mark.repaired is None:
                 self._segment, self._batch = 0, 0
                 self._begin_segment(SEGMENT_HEADER_BYTES)
                 return Recovered()

@@ -191,7 +191,9 @@ class _Recovery:
                 memoryview(content)[place.offset : place.offset + place.length]
             )
             self._absorb(record, number, place)
-        except (msgspec.DecodeError, LocalProtocolError) as error:
+        except (ValueError, RecursionError, LocalProtocolError) as error:
+            # Besides msgspec.DecodeError (a ValueError): text that is not UTF-8, and arrays nested
+            # deeper than can be skipped.
             raise VolumeDamaged(
                 f"{path} at offset {place.offset}: the checksum holds but the record is not "
                 f"one that this program writes: {error}"

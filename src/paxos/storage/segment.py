@@ -153,11 +153,24 @@ def damaged_records(content: bytes, group: Group) -> list[RecordPlace]:
     ]
 
 
+def _plausible(content: bytes, offset: int, batch: int, groups_between: int) -> bool:
+    """Tell whether the group at `offset` says a number that it can have."""
+    if offset + _GROUP.size > len(content):
+        return False
+    number: int = _GROUP.unpack_from(content, offset)[2]
+    return batch < number <= batch + groups_between
+
+
 def find_later_group(content: bytes, offset: int, batch: int, seed: int) -> Group | None:
-    """Return the first whole group at or after `offset` with a number above `batch`."""
+    """Return the first whole group at or after `offset` with a number above `batch`.
+
+    Group `batch` itself begins at `offset`, and every group takes `ALIGNMENT` bytes or more: that
+    bounds the numbers that can be met, and what is looked into. A client's values may be full of
+    what looks like groups, and each could claim a table of a mebibyte.
+    """
     at = content.find(_GROUP_MAGIC, offset)
     while at >= 0:
-        if at % ALIGNMENT == 0:
+        if at % ALIGNMENT == 0 and _plausible(content, at, batch, (at - offset) // ALIGNMENT):
             group = read_group(content, at, seed)
             if group is not None and group.batch > batch:
                 return group

@@ -61,6 +61,20 @@ class PageProtocol(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request; where an answer has begun, there is no room for another one.
+
+        A body that breaks the rules may follow a request that is answered already. uvicorn's own
+        method raises then, in the middle of the node's loop.
+        """
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+            if self.cycle is not None:
+                # The answer that was being made has nowhere to go any more.
+                self.cycle.disconnected = True
+        else:
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._unwatch()
@@ -98,6 +112,26 @@ class EmbeddedServer(uvicorn.Server):
         await self.stopping.wait()
 
 
+def page_config(app: ASGIApp) -> uvicorn.Config:
+    """Return how uvicorn serves `app` inside a node."""
+    return uvicorn.Config(
+        app,
+        http=PageProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        h11_max_incomplete_event_size=REQUEST_BYTES_MAX,
+        backlog=CONNECTIONS_MAX,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+    )
+
+
 class PageServer:
     """Serves `app` at `host`:`port` from the running loop."""
 
@@ -113,23 +147,7 @@ class PageServer:
         """Listen. Raises ConfigurationError, naming the port, when that is not possible."""
         listener = self._listen()
         self.port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            self.app,
-            http=PageProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            h11_max_incomplete_event_size=REQUEST_BYTES_MAX,
-            backlog=CONNECTIONS_MAX,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=STOP_TIMEOUT_S,
-        )
-        self._server = EmbeddedServer(config)
+        self._server = EmbeddedServer(page_config(self.app))
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="pages")
         started = asyncio.create_task(self._server.ready.wait())
         await asyncio.wait({self._task, started}, return_when=asyncio.FIRST_COMPLETED)
