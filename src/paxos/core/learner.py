@@ -38,6 +38,7 @@ from .effects import (
 )
 from .errors import invariant
 from .messages import (
+    UNSTICK_SLOTS_MAX,
     Accepted,
     AskHighest,
     AskValues,
@@ -164,6 +165,10 @@ class Learner:
         self._gap_timer = False
         self._gap_applied = Slot(0)
         self._gap_tries = 0
+        # Whether the leader had to be asked for slots since this learner was last level, and up
+        # to which slot it was asked, 0 when that is done.
+        self._unsticking = False
+        self._unstick_last = Slot(0)
         self._deadline_armed: int | None = None
         self._asked_votes: tuple[Slot, set[NodeId]] = (Slot(0), set())
         self._values_bytes = 0
@@ -345,6 +350,8 @@ class Learner:
                 effects.append(Send(to=(gateway,), message=outcome))
         if self._heard_quorum and machine.applied >= self._wanted():
             self._level_once = True
+        if self._unsticking:
+            effects.extend(self._go_on_unsticking())
         effects.extend(self._answer_reads(now_ms))
         effects.extend(self._watch_expiry(now_ms))
         effects.extend(self._watch_gap())
@@ -380,12 +387,8 @@ class Learner:
             *self._watch_gap(),
         ]
         if self._gap_tries % 3 == 0:
-            # The acceptors' votes do not settle it: only the leader can.
-            first = Slot(self.machine.applied + 1)
-            last = Slot(min(wanted, first + self._limits.catchup_slots_max - 1))
-            effects.append(
-                Send(to=self._membership.proposers, message=Unstick(first=first, last=last))
-            )
+            effects.append(self._unstick())
+            first, last = Slot(self.machine.applied + 1), self._unstick_last
             if self._gap_tries in STUCK_TOLD_TRIES:
                 effects.append(
                     Trace(
@@ -396,6 +399,26 @@ class Learner:
                     )
                 )
         return effects
+
+    def _unstick(self) -> Send:
+        """The acceptors' votes do not settle the next slots: only the leader can."""
+        first = Slot(self.machine.applied + 1)
+        last = Slot(min(self._wanted(), first + UNSTICK_SLOTS_MAX - 1))
+        self._unsticking, self._unstick_last = True, last
+        return Send(to=self._membership.proposers, message=Unstick(first=first, last=last))
+
+    def _go_on_unsticking(self) -> list[Effect]:
+        """What the leader was asked for is applied: look at the next slots without a wait.
+
+        A log that an acceptor has been lost from may need its leader every few slots.
+        """
+        applied = self.machine.applied
+        if applied >= self._wanted():
+            self._unsticking, self._unstick_last = False, Slot(0)
+        elif 0 < self._unstick_last <= applied:
+            self._unstick_last = Slot(0)
+            return [Send(to=self._membership.acceptors, message=self._ask_votes())]
+        return []
 
     def _ask_votes(self) -> AskVotes:
         first = Slot(self.machine.applied + 1)
@@ -416,7 +439,11 @@ class Learner:
                 self._heard_quorum = True
                 self._level_once |= self.machine.applied >= self._wanted()
                 self._asked_votes = (first, set())
-                effects.extend(self._ask_missing_values())
+                missing = self._ask_missing_values()
+                effects.extend(missing)
+                unsettled = not missing and first == self.machine.applied + 1 <= self._wanted()
+                if self._unsticking and unsettled and not self._unstick_last:
+                    effects.append(self._unstick())
         return effects
 
     def _ask_missing_values(self) -> list[Effect]:

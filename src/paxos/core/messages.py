@@ -201,6 +201,10 @@ class HeartbeatReply(Message, tag="heartbeat_reply", frozen=True, kw_only=True):
     round: int
 
 
+UNSTICK_SLOTS_MAX = 64
+"""How many slots one `Unstick` asks for: the leader prepares so many again at once."""
+
+
 class Unstick(Message, tag="unstick", frozen=True, kw_only=True):
     """A learner cannot get past `first`..`last`: the leader shall see that each gets decided.
 

@@ -42,6 +42,7 @@ from .election import Election
 from .errors import InvariantViolation
 from .gathering import Gathering
 from .messages import (
+    UNSTICK_SLOTS_MAX,
     Abstain,
     Accept,
     Accepted,
@@ -82,9 +83,6 @@ NO_OP = b""
 
 TELL_ALL_ROUNDS = 5
 """Every so many heartbeats, learners and gateways are told too: what they missed, they learn."""
-
-REOPEN_SLOTS_MAX = 64
-"""How many slots below the decided ones are prepared again at once."""
 
 
 class Phase(StrEnum):
@@ -673,7 +671,7 @@ class Proposer:
         while self.next_slot <= furthest and self._window_open(0):
             effects.extend(self._propose_next(NO_OP, now_ms))
         if message.first <= self.decided and self._gathering is None:
-            last = Slot(min(message.last, self.decided, message.first + REOPEN_SLOTS_MAX - 1))
+            last = Slot(min(message.last, self.decided, message.first + UNSTICK_SLOTS_MAX - 1))
             self._gathering = Gathering(self.ballot, message.first, last)
             effects.append(
                 Send(to=self.membership.acceptors, message=self._prepare(self._gathering))
