@@ -62,13 +62,14 @@ class SimulatedJournal(MemoryJournal):
             raise StorageError(self.refuses)
         super().sync()
 
-    def crash(self, *, kept: int = 0, damage: str | None = None) -> SimulatedJournal:
-        """Return the journal as the next life finds it: rot is found now; see MemoryJournal."""
+    def next_life(self, *, kept: int = 0) -> SimulatedJournal:
+        """Return the journal as the next life finds it: rot is found now; see `crash`."""
         torn = 0 < kept < self.unsynced
-        if self._rotten and damage is None:
+        damage = None
+        if self._rotten:
             damage = f"slot {min(self._rotten)} does not check"
         after = SimulatedJournal()
-        super().crash(kept=kept, damage=damage, after=after)
+        self.crash(kept=kept, damage=damage, after=after)
         after.refuses, after.sync_ms, after.hung = self.refuses, self.sync_ms, self.hung
         if torn and after.recovered.damage is None:
             after.tell_repaired("the last batch was half-written and was never synced")

@@ -21,6 +21,9 @@ from paxos.core.types import NodeId, Role, role_of
 from .dice import Dice
 from .world import SimulatedNode, World
 
+POINTS = ("before", "torn", "after", "telling")
+"""Where in a sync a node dies: see `World.crash_at_sync`."""
+
 LEADER = NodeId("leader")
 """Whoever leads when the fault begins; the first proposer when nobody does."""
 
@@ -67,7 +70,7 @@ def make_plan(seed: int, membership: Membership, options: Options) -> list[Fault
     happens at once hides what a few faults alone would show.
     """
     dice = Dice(seed, "faults")
-    kinds = dice.some(options.kinds, dice.whole(2, 6))
+    kinds = dice.some(options.kinds, dice.whole(2, 9))
     weights = [(kind, dice.between(0.2, 1.0)) for kind in kinds]
     if not weights:
         return []
@@ -135,11 +138,22 @@ def _power(world: World, fault: Fault) -> Callable[[], None]:
 
 
 def _crash_at_sync(world: World, fault: Fault) -> Callable[[], None]:
-    points = ("before", "torn", "after")
     names = [node.name for node in _present(world, fault)]
     for name in names:
-        world.crash_at_sync(name, points[int(fault.amount * len(points))])
+        world.crash_at_sync(name, POINTS[int(fault.amount * len(POINTS))])
+    return _recover(world, names)
 
+
+def _crash_at_election(world: World, fault: Fault) -> Callable[[], None]:
+    """The leader dies, and so does whoever stands to follow it, while its counter is synced."""
+    leader, others, _ = _by_role(world, fault)
+    world.crash(leader)
+    for name in others:
+        world.crash_at_sync(name, POINTS[int(fault.amount * len(POINTS))])
+    return _recover(world, [leader, *others])
+
+
+def _recover(world: World, names: list[NodeId]) -> Callable[[], None]:
     def end() -> None:
         for name in names:
             world.nodes[name].doom = None
@@ -328,6 +342,19 @@ def _constrained(world: World, fault: Fault) -> Callable[[], None]:
     return _cut(world, cuts)
 
 
+def _split(world: World, fault: Fault) -> Callable[[], None]:
+    """The leader keeps a minority of the acceptors and half of the rest: what it proposes is
+    accepted there, and not chosen, while the others go on without it.
+    """
+    leader, _, acceptors = _by_role(world, fault)
+    few = acceptors[: world.membership.failures_tolerated]
+    neither = (Role.ACCEPTOR, Role.PROPOSER)
+    others = [name for name in fault.nodes if role_of(name) not in neither]
+    side = {leader, *few, *others[: len(others) // 2]}
+    here = [name for name in fault.nodes if name in side]
+    return _cut(world, _between(here, [name for name in fault.nodes if name not in side]))
+
+
 def _chained(world: World, fault: Fault) -> Callable[[], None]:
     """Proposers stand in a chain: each hears its neighbours alone. All reach the acceptors."""
     chain = [name for name in fault.nodes if role_of(name) is Role.PROPOSER]
@@ -381,6 +408,7 @@ KINDS: dict[str, Begin] = {
     "crash": _crash,
     "power": _power,
     "crash-at-sync": _crash_at_sync,
+    "crash-at-election": _crash_at_election,
     "pause": _pause,
     "wipe": _wipe,
     "usurp": _usurp,
@@ -397,6 +425,7 @@ KINDS: dict[str, Begin] = {
     "quorum-loss": _quorum_loss,
     "constrained": _constrained,
     "chained": _chained,
+    "split": _split,
     "clog": _clog,
     "flap": _flap,
     "loss": _noise("loss", 0.3),
@@ -407,7 +436,15 @@ KINDS: dict[str, Begin] = {
 """Every kind of fault by its name."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "crashes": ("crash", "power", "crash-at-sync", "pause", "wipe", "usurp"),
+    "crashes": (
+        "crash",
+        "power",
+        "crash-at-sync",
+        "crash-at-election",
+        "pause",
+        "wipe",
+        "usurp",
+    ),
     "disks": ("crash-at-sync", "disk-full", "disk-error", "disk-hang", "disk-slow", "bit-flip"),
     "clocks": tuple(CLOCKS),
     "partitions": (
@@ -418,6 +455,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "quorum-loss",
         "constrained",
         "chained",
+        "split",
     ),
     "network": ("clog", "flap", "loss", "duplication", "delay", "reorder"),
     "all": tuple(KINDS),

@@ -86,16 +86,19 @@ class Run:
         self.seed = seed
         self.options = options or Options()
         dice = Dice(seed, "cluster")
+        # Rolled even where the options say otherwise, so that what follows stays the same.
+        acceptors, proposers = dice.pick((3, 3, 3, 5)), dice.pick((2, 3, 3))
+        gateways = dice.pick((2, 2, 3))
         self.membership = membership_of(
-            acceptors=self.options.acceptors or dice.pick((3, 3, 3, 5)),
-            proposers=self.options.proposers or dice.pick((2, 3, 3)),
+            acceptors=self.options.acceptors or acceptors,
+            proposers=self.options.proposers or proposers,
             learners=self.options.learners,
-            gateways=self.options.gateways or dice.pick((2, 2, 3)),
+            gateways=self.options.gateways or gateways,
         )
         self.settings = _settings(dice)
-        network = Network(delay_ms_min=0.1, delay_ms_max=dice.pick((0.5, 1.0, 5.0)))
+        network = Network(delay_ms_min=0.1, delay_ms_max=dice.pick((0.5, 1.0, 5.0, 25.0)))
         self.world = World(_world_seed(seed), self.membership, self.settings, network)
-        self.world.set_sync_ms(*dice.pick(((0.0, 0.0), (0.1, 0.5), (0.1, 3.0))))
+        self.world.set_sync_ms(*dice.pick(((0.0, 0.0), (0.1, 0.5), (0.1, 8.0))))
         self.oracle = Oracle(self.world)
         self.workload = Workload(self.world, self.oracle, seed, self.options.clients)
         self.plan = list(

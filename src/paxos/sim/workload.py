@@ -36,6 +36,7 @@ MIX = (
     ("list-append", 3.0),
     ("list-read", 1.0),
     ("pipeline", 1.0),
+    ("burst", 1.5),
     ("lease", 0.5),
     ("stale-read", 0.5),
 )
@@ -216,13 +217,15 @@ class Client:
                 self._write("list-append", None, unique, [b"WRITE", unique.encode()])
             case "list-read":
                 self._read("list-read", None, [b"READ"])
+            case "burst":
+                self._append_in_a_burst(unique, dice.whole(3, 12))
             case "lease":
                 lease = [b"PEXPIRE", LEASED.encode(), b"%d" % dice.whole(1, 800)]
                 self._write(UNJUDGED, LEASED, 2, [b"SET", LEASED.encode(), unique.encode()], lease)
             case "stale-read":
                 self._ask(UNJUDGED, LEASED, 1)
-                key = dice.pick((*REGISTERS, LEASED)).encode()
-                event = ClientStaleReads(connection=self._connection, commands=[[b"GET", key]])
+                command = [b"GET", dice.pick((*REGISTERS, LEASED)).encode()]
+                event = ClientStaleReads(connection=self._connection, commands=[command])
                 self._world.submit(self.gateway, event)
             case "pipeline":
                 self._count_in_a_pipeline(dice.pick(COUNTERS))
@@ -277,6 +280,15 @@ class Client:
         ):
             if self._world.nodes[self.gateway].running:
                 self._world.submit(self.gateway, event)
+
+    def _append_in_a_burst(self, unique: str, count: int) -> None:
+        """Append many values without waiting for an answer: many slots are open at once."""
+        for number in range(count):
+            if not self._world.nodes[self.gateway].running:
+                break
+            self._process = self._workload.new_process()
+            value = f"{unique}-{number}"
+            self._write("list-append", None, value, [b"WRITE", value.encode()])
 
     # ------------------------------------------------------------ being told
 

@@ -21,6 +21,7 @@ from paxos.core.acceptor import Acceptor
 from paxos.core.discovery import Discovery
 from paxos.core.effects import (
     CancelTimer,
+    ClientGone,
     ClientReads,
     ClientStaleReads,
     ClientWrites,
@@ -266,7 +267,8 @@ class World:
         node.running = False
         node.role = node.stepper = None
         if node.journal is not None:
-            node.journal = node.journal.crash(kept=int(kept * (node.journal.unsynced + 0.999)))
+            unsynced = node.journal.unsynced
+            node.journal = node.journal.next_life(kept=int(kept * (unsynced + 0.999)))
         if self.observer is not None:
             self.observer.crashed(node, why)
         for other in self.nodes.values():
@@ -286,7 +288,8 @@ class World:
 
     def crash_at_sync(self, name: NodeId, point: str) -> None:
         """Let a running node die at its next sync: `before` it, when nothing is on disk; in its
-        middle (`torn`), when a part is; or `after` it, when all is and nobody was told.
+        middle (`torn`), when a part is; `after` it, when all is and nobody was told; or while it
+        tells (`telling`), when some messages have left and others have not.
         """
         if self.nodes[name].running:
             self.nodes[name].doom = point
@@ -521,17 +524,30 @@ class World:
         node.release_due = False
         if node.stepper is None:
             return
-        doomed = node.doom == "after" and node.stepper.unsynced
+        doom = node.doom if node.stepper.unsynced else None
         try:
             effects = node.stepper.release()
         except StorageError as error:
             self.crash(node.name, why=str(error))
             return
-        if doomed:
-            self.crash(node.name, why="killed at a sync (after)")
-            return
+        if doom == "telling":
+            effects = self._some_of(effects)
+        if doom != "after":
+            for effect in effects:
+                self._perform(node, effect)
+        if doom is not None and node.running:
+            self.crash(node.name, why=f"killed at a sync ({doom})")
+
+    def _some_of(self, effects: list[Effect]) -> list[Effect]:
+        """Return what leaves of a turn's effects when their node dies on the way: each message to
+        some of its receivers.
+        """
+        told: list[Effect] = []
         for effect in effects:
-            self._perform(node, effect)
+            if type(effect) is Send:
+                to = tuple(name for name in effect.to if self.random.random() < 0.5)
+                told.append(Send(to=to, message=effect.message))
+        return told
 
     def _tell_identity(self, name: NodeId) -> None:
         for a, b in self._linked.values():
@@ -573,8 +589,12 @@ class World:
 
     # ------------------------------------------------------------ clients
 
-    def submit(self, gateway: NodeId, event: ClientWrites | ClientReads | ClientStaleReads) -> None:
-        """Hand client commands to a gateway."""
+    def submit(
+        self,
+        gateway: NodeId,
+        event: ClientWrites | ClientReads | ClientStaleReads | ClientGone,
+    ) -> None:
+        """Hand client commands to a gateway, or tell it that a client has gone."""
         self._step(self.nodes[gateway], event)
 
     def ask(self, gateway: NodeId, connection: int, *commands: list[bytes]) -> None:
