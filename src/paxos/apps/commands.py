@@ -28,6 +28,7 @@ from .cli import FAILED, WRONG_USAGE, named_node
 from .config import Configuration
 from .config_keys import example, shown
 from .readiness import Readiness, wait_until_ready
+from .simulate import simulate
 
 app = typer.Typer(
     name="paxos",
@@ -400,3 +401,6 @@ app.command()(chaos)
 
 
 app.command("check-history")(check_history)
+
+
+app.command()(simulate)
