@@ -15,7 +15,7 @@ from .chaos_record import Done, Gap, Lead, Point, Record
 
 WIDTH = 1000.0
 HEIGHT = 200.0
-TICKS = 6
+TICKS = 8
 LATENCY_MS = (0.5, 10_000.0)
 """The least range that the latency axis shows."""
 
@@ -158,7 +158,7 @@ def _rate_labels(record: Record) -> str:
 def _mark(gap: Gap, ended_s: float) -> str:
     """Return the mark of a time without an acknowledged write."""
     words = f"no write acknowledged for {gap.lasted_s:.2f} s from {gap.began_s:.1f} s on"
-    text = shown_s(gap.lasted_s) if gap.lasted_s >= ended_s / 40 else ""
+    text = shown_s(gap.lasted_s) if gap.lasted_s >= ended_s / 30 else ""
     place = _place(gap.began_s, gap.began_s + gap.lasted_s, ended_s)
     return f'<b class="gap" title="{escaped(words)}" style="{place}">{text}</b>'
 

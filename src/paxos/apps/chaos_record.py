@@ -163,6 +163,9 @@ def points_of(events: Sequence[Event], ended_s: float) -> tuple[list[Point], flo
         if event.type == "invoke":
             invoked[event.process] = event.time
             continue
+        if event.time > ended_s * 1000:
+            # What is read at the end, to be checked, is no client's load.
+            break
         place = min(count - 1, int(event.time / 1000 / length_s))
         outcomes[place][event.type] += 1
         if event.type == "ok" and event.process in invoked:

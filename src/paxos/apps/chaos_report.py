@@ -112,7 +112,7 @@ pre { overflow-x: auto; font: 12px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, 
 @media (max-width: 640px) {
   .lane .name { flex-basis: 54px; font-size: 10.5px; letter-spacing: -0.2px; }
   figcaption, .plot, .axis { margin-left: 54px; }
-  .plot { height: 130px; } .scale { right: calc(100% + 5px); }
+  .plot { height: 130px; } .gap { font-size: 0; } .scale { right: calc(100% + 5px); }
   .card { padding: 10px; } table { font-size: 13px; } th, td { padding-right: 7px; }
 }
 """

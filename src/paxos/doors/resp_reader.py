@@ -315,6 +315,9 @@ class CommandReader:
         if boundary < len(data):
             boundary = self._walker.walk(data, boundary)
             self.error = self._walker.error
+            if self._walker.idle and boundary < len(data):
+                # An inline line behind "*0": hiredis takes it for the beginning of a reply.
+                return self._start_over(boundary)
         return boundary
 
     def _start_over(self, position: int) -> int:
@@ -351,7 +354,7 @@ class CommandReader:
             else:
                 self._line = data[position:]
             return len(data)
-        words = split_line(data[position : end - 1 if data[end - 1] == 0x0D else end])
+        words = split_line(data[position:end].removesuffix(b"\r"))
         if words is None:
             self.error = "Protocol error: unbalanced quotes in request"
         elif words:

@@ -59,7 +59,7 @@ class SyncMark:
         path = folder / MARK_NAME
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         content = os.pread(handle, _FILE_BYTES, 0)
-        found = [_unpack(content, offset) for offset in _SLOT_OFFSETS]
+        found = [_unpack(content, number) for number in (0, 1)]
         whole = [slot for slot in found if slot is not None]
         if not whole or len({volume for volume, _ in whole}) > 1:
             os.close(handle)
@@ -91,12 +91,16 @@ def _pack(volume: int, batch: int) -> bytes:
     return body + _CRC.pack(zlib.crc32(body))
 
 
-def _unpack(content: bytes, offset: int) -> tuple[int, int] | None:
+def _unpack(content: bytes, number: int) -> tuple[int, int] | None:
+    offset = _SLOT_OFFSETS[number]
     slot = content[offset : offset + _SLOT_BYTES]
     if len(slot) != _SLOT_BYTES:
         return None
     magic, volume, batch = _BODY.unpack_from(slot)
     (crc,) = _CRC.unpack_from(slot, _BODY.size)
     if magic != _MAGIC or crc != zlib.crc32(slot[: _BODY.size]):
+        return None
+    if batch and batch & 1 != number:
+        # Whole, but written for the other place: a sector that went astray.
         return None
     return volume, batch

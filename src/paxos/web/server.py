@@ -38,6 +38,11 @@ STOP_TIMEOUT_S = 2
 PEER_SILENT_MS = 30_000
 """A reader that takes nothing for so long is given up, so that it holds no listener's place."""
 
+_BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n"
+)
+
 
 class PageProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, with a limit on connections and on the time a request may take."""
@@ -64,16 +69,21 @@ class PageProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request; where an answer has begun, there is no room for another one.
 
-        A body that breaks the rules may follow a request that is answered already. uvicorn's own
-        method raises then, in the middle of the node's loop.
+        uvicorn's own method makes the answer with h11, which raises, in the middle of the node's
+        loop, when the request was answered already or was a HEAD, which takes no body.
         """
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            super().send_400_response(msg)
-            if self.cycle is not None:
-                # The answer that was being made has nowhere to go any more.
-                self.cycle.disconnected = True
-        else:
-            self.transport.close()
+            body = msg.encode()
+            self.transport.write(_BAD_REQUEST % len(body) + body)
+        if self.cycle is not None:
+            # An answer that is being made has nowhere to go any more.
+            self.cycle.disconnected = True
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """End the connection in good order, unless it is closing already."""
+        if not self.transport.is_closing():
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
