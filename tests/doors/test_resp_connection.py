@@ -14,8 +14,11 @@ from paxos.doors import resp
 from paxos.doors.resp_connection import (
     OUTPUT_HIGH_BYTES,
     READS_OUTSTANDING_MAX,
+    WAITING_BYTES_MAX,
     WRITES_OUTSTANDING_MAX,
 )
+from paxos.doors.resp_replies import SAYING_OVERHEAD_BYTES
+from paxos.doors.resp_transaction import LOCAL_REPLIES_BYTES_MAX
 
 SCRIPT = (
     b"SET a 1\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\nPING\r\nINCR a\r\nWATCH a b\r\nGET a\r\nMULTI\r\n"
@@ -260,3 +263,110 @@ def test_a_closing_connection_does_not_linger_for_ever(house):
     for callback in home.loop.later:
         callback()
     assert talk.transport.aborted
+
+
+# ---------------------------------------------------------------- asking for more than is sent
+
+
+def test_own_replies_are_written_while_they_gather(house, monkeypatch):
+    """A chunk of COMMANDs made a thousand times its size in one go."""
+    home = house(output_bytes_max=4 * OUTPUT_HIGH_BYTES)
+    talk = home.talk()
+    talk.transport.taken = False
+    written: list[int] = []
+    write = talk.transport.write
+    monkeypatch.setattr(
+        talk.transport, "write", lambda data: (written.append(len(data)), write(data))
+    )
+    talk.say(b"COMMAND\r\n" * 20_000)
+    assert max(written) < OUTPUT_HIGH_BYTES + 64 * 1024
+    assert sum(written) < 2 * OUTPUT_HIGH_BYTES + 64 * 1024, "then it waits for the client"
+    before = len(written)
+    talk.transport.take()
+    assert len(written) > before
+
+
+@pytest.mark.parametrize(
+    ("said", "bytes_each"), [(b"PING\r\n", SAYING_OVERHEAD_BYTES), (b"ECHO " + b"x" * 999, 1000)]
+)
+def test_own_replies_behind_the_gateways_are_bounded(house, said, bytes_each):
+    """PINGs behind a write that nobody answers were kept without end."""
+    home = house(at_once=False)
+    talk = home.talk()
+    line = said.removesuffix(b"\r\n") + b"\r\n"
+    talk.say(b"SET a 1\r\n")
+    sent = 0
+    while talk.transport.reading:
+        talk.say(line * 100)
+        sent += 100
+        assert sent * bytes_each < 3 * WAITING_BYTES_MAX + 100_000, "it has to stop reading"
+    home.gateway.pump()
+    answers = talk.heard()
+    while home.gateway.pump() or talk.connection._held:
+        answers += talk.heard()
+    assert answers.startswith(b"+OK\r\n")
+    assert talk.transport.reading
+    reply = b"+PONG\r\n" if said.startswith(b"PING") else b"$999\r\n"
+    assert answers.count(reply) == sent
+
+
+@pytest.mark.parametrize("command", [b"COMMAND", b"CLIENT LIST", b"INFO", b"STATUS", b"RESPONSES"])
+def test_large_replies_are_made_one_by_one_when_it_is_their_turn(house, command):
+    home = house(at_once=False)
+    talk = home.talk()
+    assert talk.say(b"SET a 1\r\n" + (command + b"\r\n") * 3 + b"GET a\r\n") == b""
+    assert not talk.transport.reading, "the rest is held"
+    home.gateway.pump(1)
+    assert talk.heard().startswith(b"+OK\r\n")
+    home.gateway.pump()
+    assert talk.heard() == b"$1\r\n1\r\n"
+    assert talk.transport.reading
+
+
+def test_an_exec_full_of_large_replies_is_bounded(house):
+    talk = house().talk()
+    talk.say(b"MULTI\r\nSET a 1\r\n" + b"COMMAND\r\n" * 1000)
+    answer = talk.say(b"EXEC\r\n")
+    assert answer.startswith(b"*1001\r\n+OK\r\n*")
+    assert len(answer) < LOCAL_REPLIES_BYTES_MAX + 100_000
+    assert (
+        answer.count(b"-ERR the reply would take more than 1048576 bytes; ask for less\r\n") > 500
+    )
+
+
+def test_watched_keys_are_bounded_and_count_as_held(house):
+    """Keys of any size were watched, and nobody counted them."""
+    home = house(limits=Limits(value_bytes_max=10_000))
+    talk = home.talk()
+    assert talk.say(b"WATCH " + b"k" * 6000 + b"\r\n") == b"+OK\r\n"
+    assert home.door.stats()["input_bytes"] >= 6000
+    assert talk.say(b"WATCH " + b"l" * 6000 + b"\r\n") == (
+        b"-ERR the watched keys are larger than limits.value_bytes_max (10000 bytes)\r\n"
+    )
+    talk.say(b"UNWATCH\r\n")
+    assert home.door.stats()["input_bytes"] == 0
+
+
+def test_held_commands_count_as_held(house):
+    home = house(at_once=False)
+    talk = home.talk()
+    talk.say(b"WATCH a\r\nMULTI\r\nEXEC\r\n" + b"GET a\r\n" * 1000)
+    assert home.door.stats()["input_bytes"] >= 1000 * 2 * 40
+    home.gateway.pump()
+    while talk.heard() or home.gateway.pump():
+        pass
+    assert home.door.stats()["input_bytes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"CLIENT SETNAME ", b"-ERR Client names cannot be longer than 256 bytes.\r\n"),
+        (b"HELLO 3 SETNAME ", b"-ERR Client names cannot be longer than 256 bytes.\r\n"),
+        (b"CLIENT SETINFO LIB-NAME ", b"-ERR lib-name cannot be longer than 256 bytes.\r\n"),
+        (b"CLIENT SETINFO LIB-VER ", b"-ERR lib-ver cannot be longer than 256 bytes.\r\n"),
+    ],
+)
+def test_names_that_the_door_keeps_are_short(talk, line, error):
+    assert talk.say(line + b"x" * 257 + b"\r\n") == error
+    assert not talk.say(line + b"x" * 256 + b"\r\n").startswith(b"-")

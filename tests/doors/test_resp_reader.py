@@ -270,3 +270,30 @@ def test_what_only_the_restricted_may_not_is_deferred_behind_other_commands():
         reader.restrict(not lifted)
         assert reader.feed(rest) == ([large] if lifted else [])
         assert (reader.error is None) == lifted
+
+
+def test_an_empty_line_does_not_swallow_the_chunk_when_that_ends_in_cr():
+    """Found by fuzzing: the whole chunk was taken for one line, its values for words."""
+    reader = CommandReader(1000)
+    commands = reader.feed(b"\n*2\r\n$3\r\nGET\r\n$9\r\nFLUSH ALL\r\nPING\r")
+    assert commands == [[b"GET", b"FLUSH ALL"]]
+    assert reader.feed(b"\n") == [[b"PING"]]
+
+
+@pytest.mark.parametrize("nothing", [b"*0\r\n", b"*-1\r\n"])
+def test_a_line_behind_an_empty_command_does_not_disturb_the_parser(nothing):
+    """Found by fuzzing: hiredis had been fed the line, and raised in the middle of the loop."""
+    reader = CommandReader(1000)
+    assert reader.feed(nothing + b"$4\r\nG\r\n*1") == [[b"$4"], [b"G"]]
+    assert reader.feed(b"\r\n$4\r\nPING\r\n") == [[b"PING"]]
+    assert reader.error is None
+
+
+def test_a_command_past_the_limit_is_refused_alike_when_it_comes_at_once():
+    words = b"*4\r\n$50000\r\n" + b"x" * 50_000 + b"\r\n"
+    whole, pieces = CommandReader(1000), CommandReader(1000)
+    data = words + b"$50000\r\n" + b"y" * 50_000 + b"\r\n$1\r\nz\r\n$1\r\nz\r\n"
+    assert whole.feed(data) == []
+    for start in range(0, len(data), 7000):
+        assert pieces.feed(data[start : start + 7000]) == []
+    assert whole.error == pieces.error == "Protocol error: command is larger than 1000 bytes"

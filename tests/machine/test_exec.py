@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -147,3 +148,24 @@ def test_key_counts_as_in_etcd(log):
     log.do("SET k 3")
     entry = log.machine._store.entries[b"k"]
     assert (entry.create_revision, entry.mod_revision, entry.version) == (6, 6, 1)
+
+
+def test_exec_keeps_no_more_replies_than_fit(new_log):
+    """Every reply was kept until the last one was there, however many."""
+    log = new_log(results_bytes_max=10_000)
+    log.run([b"MSET", *[b"%040d" % (number // 2) for number in range(200)]])
+    tracemalloc.start()
+    [reply] = log.run([b"EXEC", [], [*[[b"KEYS", b"*"]] * 20_000, [b"SET", b"after", b"1"]]])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert reply == {"error": "ERR it took effect, but its reply would take more than 10000 bytes"}
+    assert log.do("GET after") == b"1"
+    assert peak < 8_000_000, "the commands themselves, several times over, and not the keys"
+
+
+def test_exec_keeps_the_replies_that_just_fit(new_log):
+    for size, fits in ((92, True), (93, False)):
+        log = new_log(results_bytes_max=200)
+        log.run([b"SET", b"k", b"v" * size])
+        [reply] = log.run([b"EXEC", [], [[b"GET", b"k"], [b"GET", b"k"]]])
+        assert (reply == [b"v" * size] * 2) is fits

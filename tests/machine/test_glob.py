@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paxos.machine.glob import PATTERN_BYTES_MAX, compile_glob
+from paxos.machine import glob
+from paxos.machine.glob import PATTERN_BYTES_MAX, SEARCHED_BYTES_MAX, compile_glob
 
 
 def redis_match(pattern: bytes, string: bytes) -> bool:
@@ -119,3 +120,37 @@ def test_glob_finishes_when_a_backtracking_matcher_would_not():
 def test_glob_is_refused_when_too_long():
     assert compile_glob(b"*" * (PATTERN_BYTES_MAX + 1)) is None
     assert compile_glob(b"[a-z]" * (PATTERN_BYTES_MAX // 5)) is not None
+
+
+@given(
+    st.text(alphabet="ab*?[^-]\\", max_size=12).map(str.encode),
+    st.text(alphabet="ab]", max_size=10).map(str.encode),
+)
+def test_glob_taken_apart_agrees_with_the_whole(pattern, string):
+    whole = compile_glob(pattern)
+    first, *rest = glob._segments(pattern)
+    if rest:
+        *middle, last = rest
+        parts = glob._compile_long(first, [one for one in middle if one.size], last)
+        assert parts(string) == bool(whole(string))
+
+
+def test_glob_with_long_text_between_stars_is_linear_in_a_long_key():
+    """Four thousand bytes of pattern took seconds for each megabyte of key."""
+    text = b"a" * 4000
+    match = compile_glob(b"x*" + text + b"b*y")
+    long_key = b"x" + b"a" * 4_000_000
+    assert not match(long_key + b"y")
+    assert match(long_key + b"by")
+    assert not match(b"y" + long_key + b"by")
+
+
+def test_glob_with_many_wildcards_between_stars_is_refused():
+    most = b"?" * SEARCHED_BYTES_MAX
+    assert compile_glob(b"*" + most + b"?a*") is None
+    assert compile_glob(b"*" + b"[ab]" * (SEARCHED_BYTES_MAX + 1) + b"*") is None
+    match = compile_glob(b"*a" + most[1:] + b"*")
+    assert match(b"xa" + b"y" * (SEARCHED_BYTES_MAX - 1))
+    assert not match(b"xa" + b"y" * (SEARCHED_BYTES_MAX - 2))
+    # At either end they are compared once, so there may be any number.
+    assert compile_glob(most + b"??*")(b"z" * (SEARCHED_BYTES_MAX + 2))

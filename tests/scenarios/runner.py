@@ -61,8 +61,8 @@ from paxos.core.learner import Learner
 from paxos.core.messages import AnyMessage, Batch, Envelope, OpenSession
 from paxos.core.proposer import Proposer
 from paxos.core.types import NodeId
+from paxos.sim.disk import SimulatedJournal
 from paxos.sim.world import Network, World, membership_of
-from paxos.storage.memory import MemoryJournal
 
 SCRIPTS = Path(__file__).with_name("scripts")
 RULE = "----"
@@ -223,7 +223,9 @@ class Player:
         [node] = self._nodes([name])
         self.world.crash(node)
         journal = self._journal(node)
-        self.world.nodes[node].journal = journal.crash(damage=" ".join(words))
+        found = SimulatedJournal()
+        journal.crash(damage=" ".join(words), after=found)
+        self.world.nodes[node].journal = found
         return []
 
     def do_transplant(self, name: str, word: str, other: str) -> list[str]:
@@ -244,10 +246,10 @@ class Player:
         stamp = Stamped(cluster=cluster, node=node, phase="formatted", acceptors=acceptors)
         journal.append(stamp)
         journal.sync()
-        self.world.nodes[node].journal = journal.crash()
+        self.world.nodes[node].journal = journal.next_life()
         return []
 
-    def _journal(self, node: NodeId) -> MemoryJournal:
+    def _journal(self, node: NodeId) -> SimulatedJournal:
         journal = self.world.nodes[node].journal
         if journal is None:
             raise ScriptError(f"{node} has no volume")

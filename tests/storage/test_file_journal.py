@@ -463,3 +463,63 @@ def test_segment_file_of_absurd_length_is_damage(
     journal = open_small(tmp_path)
     assert "too long" in str(journal.recovered.damage)
     journal.close()
+
+
+def test_mark_slot_in_the_place_of_the_other_is_not_whole(
+    tmp_path: Path, open_small: Open, history: list[list[AnyRecord]]
+) -> None:
+    """Found by fuzzing: an older slot written over the newer one took a batch back silently."""
+    journal = open_small(tmp_path)
+    write(journal, history)
+    journal.close()
+    mark = tmp_path / MARK_NAME
+    content = mark.read_bytes()
+    older = (len(history) + 1) % 2 * 512
+    newer = 512 - older
+    astray = bytearray(content)
+    astray[newer : newer + 512] = content[older : older + 512]
+    mark.write_bytes(bytes(astray))
+    again = open_small(tmp_path)
+    assert again.recovered.damage is None
+    assert "one slot of the sync mark was not whole" in (again.recovered.repaired or "")
+    again.close()
+
+
+def test_rotten_mark_of_a_volume_without_segments_is_damage(
+    tmp_path: Path, open_small: Open, stamp: Stamped
+) -> None:
+    """With one batch, the mark's other slot still says that nothing was synced."""
+    journal = open_small(tmp_path)
+    write(journal, [[stamp]])
+    journal.close()
+    mark = tmp_path / MARK_NAME
+    mark.write_bytes(mark.read_bytes()[:512] + bytes(512))
+    segment_path(tmp_path, 1).unlink()
+    journal = open_small(tmp_path)
+    assert "every segment is missing" in (journal.recovered.damage or "")
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "foul",
+    [
+        b"\x95\xa5stamp\xa1\xff\xa1a\xa4open\x90",
+        b"\x96\xa5stamp\xa1c\xa1a\xa4open\x90" + b"\x91" * 5000,
+    ],
+    ids=["no UTF-8", "nested deeper than can be skipped"],
+)
+def test_whole_batch_with_a_record_that_cannot_be_decoded_is_damage(
+    tmp_path: Path, open_small: Open, stamp: Stamped, foul: bytes
+) -> None:
+    """Not all that msgspec raises is its own DecodeError."""
+    journal = open_small(tmp_path)
+    write(journal, [[stamp]])
+    volume, path = journal._mark.volume, last_segment(tmp_path)
+    journal.close()
+    head = pack_group_head(2, [(len(foul), zlib.crc32(foul), 0)], len(foul), seed_of(volume))
+    content = path.read_bytes()
+    made = head + foul
+    path.write_bytes((content[:1024] + made).ljust(len(content), b"\0"))
+    journal = open_small(tmp_path)
+    assert "is not one that this program writes" in (journal.recovered.damage or "")
+    journal.close()

@@ -157,3 +157,35 @@ def test_an_idle_follower_outlives_the_request_timeout(open_site, monkeypatch):
         site.note("late", "still there")
 
         assert follower.record()["what"] == "late"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/logs?follow=1", "/nothing"])
+def test_a_bad_body_behind_an_answer_closes_the_connection_and_raises_nothing(open_site, path):
+    """Found by fuzzing: uvicorn raised out of the protocol, which ends a node."""
+    site = open_site()
+    unhandled: list[dict[str, object]] = []
+    site.do(site._loop.set_exception_handler, lambda loop, context: unhandled.append(context))
+    with _connect(site) as connection:
+        head = f"GET {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(12).startswith(b"HTTP/1.1 ")
+        connection.sendall(b"this is no length\r\n")
+        assert b"HTTP/1.1 400" not in _received_until_closed(connection)
+    assert site.get("/healthz").status == 200
+    assert unhandled == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_a_bad_body_with_its_request_is_answered_once(open_site, caplog, method):
+    """Found by fuzzing: of a HEAD, too, uvicorn's own answer raised."""
+    site = open_site()
+    unhandled: list[dict[str, object]] = []
+    site.do(site._loop.set_exception_handler, lambda loop, context: unhandled.append(context))
+    with _connect(site) as connection:
+        head = f"{method} /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"this is no length\r\n")
+        answer = _received_until_closed(connection)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert unhandled == []
+    assert "Exception in ASGI application" not in caplog.text

@@ -70,6 +70,13 @@ STUCK_TOLD_TRIES = (3, 30, 300, 3000, 30000)
 """At which tries to get past a gap the log is told: without a quorum there may be many."""
 
 
+FETCH_TICKS_MIN, FETCH_TICKS_MAX = 4, 64
+"""For how many `gap_ms` an acceptor that was asked for values is waited for, before another is
+asked; doubled each time, back to the least with an answer. A learner has one such question under
+way: each answer may be megabytes, and an acceptor that only answers learners hears no leader.
+"""
+
+
 class StateMachine(Protocol):
     """What a learner asks of the replicated state machine (`paxos.machine`)."""
 
@@ -165,6 +172,11 @@ class Learner:
         self._gap_timer = False
         self._gap_applied = Slot(0)
         self._gap_tries = 0
+        # Which acceptor was asked for values and has not answered, for how many ticks of the gap
+        # timer, and how many of them it is given.
+        self._fetching: NodeId | None = None
+        self._fetch_ticks = 0
+        self._fetch_patience = FETCH_TICKS_MIN
         # Whether the leader had to be asked for slots since this learner was last level, and up
         # to which slot it was asked, 0 when that is done.
         self._unsticking = False
@@ -203,6 +215,8 @@ class Learner:
                 return self._on_connected(peer, cluster)
             case Disconnected(peer=peer):
                 self._subscribers.pop(peer, None)
+                if peer == self._fetching:
+                    self._fetching = None
                 self._forget_reads(lambda waiting: waiting.gateway == peer)
                 return []
             case Start():
@@ -247,7 +261,7 @@ class Learner:
             case Votes():
                 return self._on_votes(sender, message, now_ms)
             case Values():
-                return self._on_values(message, now_ms)
+                return self._on_values(sender, message, now_ms)
             case _:
                 assert_never(message)
 
@@ -376,10 +390,17 @@ class Learner:
         wanted = self._wanted()
         if wanted <= self.machine.applied:
             self._gap_tries = 0
+            self._fetching = None
             return []
         if self.machine.applied > self._gap_applied:
             self._gap_tries = 0
             return self._watch_gap()
+        if self._fetching is not None:
+            self._fetch_ticks += 1
+            if self._fetch_ticks < self._fetch_patience:
+                return self._watch_gap()
+            self._fetching = None
+            self._fetch_patience = min(self._fetch_patience * 2, FETCH_TICKS_MAX)
         self._gap_tries += 1
         effects: list[Effect] = [
             Send(to=self._membership.acceptors, message=self._ask_votes()),
@@ -439,15 +460,20 @@ class Learner:
                 self._heard_quorum = True
                 self._level_once |= self.machine.applied >= self._wanted()
                 self._asked_votes = (first, set())
-                missing = self._ask_missing_values()
-                effects.extend(missing)
-                unsettled = not missing and first == self.machine.applied + 1 <= self._wanted()
-                if self._unsticking and unsettled and not self._unstick_last:
+                effects.extend(self._ask_missing_values())
+                pending = self.pending.get(first)
+                settled = pending is not None and pending.chosen is not None
+                stuck = first == self.machine.applied + 1 <= self._wanted() and not settled
+                if self._unsticking and stuck and not self._unstick_last:
                     effects.append(self._unstick())
         return effects
 
     def _ask_missing_values(self) -> list[Effect]:
-        """Ask an acceptor that voted for the first run of chosen slots whose value is missing."""
+        """Ask an acceptor that voted for the first run of chosen slots whose value is missing,
+        unless one was asked and may yet answer.
+        """
+        if self._fetching is not None:
+            return []
         first = last = Slot(0)
         voters = 0
         for offset in range(1, self._limits.catchup_slots_max + 1):
@@ -468,16 +494,19 @@ class Learner:
         acceptors = [a for a, bit in self._bits.items() if bit & voters]
         # A different one at each try, so that one that is slow or gone holds nobody up.
         acceptor = acceptors[(self._gap_tries + first) % len(acceptors)]
+        self._fetching, self._fetch_ticks = acceptor, 0
         return [Send(to=(acceptor,), message=AskValues(first=first, last=last))]
 
-    def _on_values(self, message: Values, now_ms: float) -> list[Effect]:
+    def _on_values(self, sender: NodeId, message: Values, now_ms: float) -> list[Effect]:
+        if sender == self._fetching:
+            self._fetching, self._fetch_patience = None, FETCH_TICKS_MIN
         for accepted in message.values:
             self._keep_value(accepted.slot, accepted.ballot, accepted.value)
         before = self.machine.applied
         effects = self._apply_chosen(now_ms)
         if self.machine.applied > before and self._wanted() > self.machine.applied:
             more = self._ask_missing_values()
-            if not more:
+            if not more and self._fetching is None:
                 more = [Send(to=self._membership.acceptors, message=self._ask_votes())]
             effects.extend(more)
         return effects
