@@ -42,7 +42,7 @@ def test_no_rule_breaks_when_everything_fails(first: int) -> None:
 
 def test_every_kind_of_fault_happens_when_many_seeds_run() -> None:
     """The plans of the seeds above use every kind."""
-    options = faults.Options(kinds=tuple(faults.KINDS), time_ms=6000.0, gap_ms=250.0)
+    options = faults.Options(kinds=tuple(faults.KINDS), time_ms=5000.0, gap_ms=250.0)
     planned = Counter(
         fault.kind
         for seed in range(FRESH_SEEDS)
@@ -89,7 +89,7 @@ def test_trace_hash_differs_when_the_seed_does() -> None:
 
 def test_a_plan_is_the_same_when_made_again() -> None:
     """Plain data, and a pure function of the seed."""
-    options = faults.Options(kinds=tuple(faults.KINDS), time_ms=6000.0, gap_ms=250.0)
+    options = faults.Options(kinds=tuple(faults.KINDS), time_ms=5000.0, gap_ms=250.0)
     once = faults.make_plan(4, membership_of(), options)
     assert once == faults.make_plan(4, membership_of(), options)
     assert msgspec.json.decode(msgspec.json.encode(once), type=list[faults.Fault]) == once

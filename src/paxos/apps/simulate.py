@@ -20,7 +20,7 @@ def simulate(
     ] = None,
     seconds: Annotated[
         float, typer.Option("--time", min=0.1, help="Simulated seconds of faults in each seed.")
-    ] = 6.0,
+    ] = 5.0,
     fault_names: Annotated[
         str,
         typer.Option("--faults", help="Kinds or groups of faults, by commas; 'list' tells them."),

@@ -48,7 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     `acceptors` and the other numbers of nodes: 0 lets the seed choose. `kinds`: see faults.KINDS.
     """
 
-    time_ms: float = 6000.0
+    time_ms: float = 5000.0
     gap_ms: float = 250.0
     clients: int = 5
     acceptors: int = 0

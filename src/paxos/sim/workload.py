@@ -154,7 +154,7 @@ class Client:
         self._number = number
         self._generation = 0
         self._sent = 0
-        self._think_ms = dice.pick((10.0, 50.0, 200.0))
+        self._think_ms = dice.pick((20.0, 60.0, 200.0))
         self._next_cas: tuple[str, Any, Any] | None = None
         self._pipeline: list[int] | None = None
         self._process = workload.new_process()
