@@ -468,10 +468,21 @@ def formatted_journal(node: NodeId, cluster: str) -> MemoryJournal:
     return journal.crash()
 
 
+def test_a_formatted_acceptor_votes_when_one_other_is_open_and_one_has_lost_its_volume() -> None:
+    """Found by the simulator: the founding was over, and the loss of one volume blocked for ever
+    a second acceptor that had slept through the end of it."""
+    bench = an_acceptor(A2, formatted_journal(A2, "new"))
+    bench.receive(A3, state("barred"))
+    assert not bench.role.voting
+    effects = bench.receive(A1, state("open", "new"))
+    assert [r.phase for r in records(effects)] == ["open"]
+    assert bench.role.voting
+
+
 def test_founding_goes_on_when_a_formatted_acceptor_starts_again() -> None:
     """DESIGN rule 8: a crash in the middle of founding is not the end of it."""
     bench = an_acceptor(A2, formatted_journal(A2, "new"))
-    bench.receive(A1, state("open", "new"))
+    bench.receive(A1, state("formatted", "new"))
     effects = bench.receive(A3, state("formatted", "new"))
     assert records(effects) == [Stamped(cluster="new", node=A2, phase="open", acceptors=ACCEPTORS)]
 

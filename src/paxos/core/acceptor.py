@@ -7,8 +7,9 @@ mean, to decide anything, and to vote on a volume that it cannot vouch for (DESI
 Founding. A blank volume becomes a member only when the cluster is provably new: every other
 configured acceptor answers and is blank or formatted in this same founding, and no node that is
 connected belongs to a cluster that already lives. The first configured acceptor draws the
-cluster's identity, the others adopt it. Nobody votes before every acceptor is formatted, so
-whoever is found blank while another is `open` has lost its volume, and stays barred.
+cluster's identity, the others adopt it. Nobody votes before every acceptor is formatted (one that
+meets an open one of its cluster knows that they were), so whoever is found blank while another is
+`open` has lost its volume, and stays barred.
 """
 
 from __future__ import annotations
@@ -409,7 +410,10 @@ class Acceptor:
                 state.cluster == self.cluster and state.phase in ("formatted", "open")
                 for state in states
             )
-            if ours and len(self._volumes) == len(self._others):
+            # One that is open saw all of them formatted: the founding is over, whatever has become
+            # of the others since. This one has not voted yet, or its stamp would say so.
+            over = any(s.cluster == self.cluster and s.phase == "open" for s in states)
+            if over or (ours and len(self._volumes) == len(self._others)):
                 return self._open()
             strangers = sorted({s.cluster for s in states if s.cluster} - {self.cluster})
             if strangers:
