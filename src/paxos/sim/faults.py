@@ -365,10 +365,17 @@ def _chained(world: World, fault: Fault) -> Callable[[], None]:
 
 
 def _clog(world: World, fault: Fault) -> Callable[[], None]:
-    """Some directions hold their messages back, and then deliver them all at once."""
-    share = 0.1 + 0.5 * fault.amount
-    pairs = _between(fault.nodes, fault.nodes, both=False)
-    world.clog([pair for pair in pairs if world.random.random() < share], fault.for_ms)
+    """Some directions hold their messages back, and then deliver them all at once: at random, or
+    all those from one role to one node.
+    """
+    pairs = list(_between(fault.nodes, fault.nodes, both=False))
+    if fault.amount < 0.5:
+        share = 0.1 + fault.amount
+        clogged = [pair for pair in pairs if world.random.random() < share]
+    else:
+        to, role = fault.nodes[0], role_of(fault.nodes[1])
+        clogged = [pair for pair in pairs if pair[1] == to and role_of(pair[0]) is role]
+    world.clog(clogged, fault.for_ms)
     return lambda: None
 
 

@@ -49,6 +49,12 @@ What they leave behind must still be the same on all learners.
 
 LEASED = "t1"
 
+ECHOES = 0.3
+"""Of how many acknowledged changes somebody else hears, and reads them at once."""
+
+ECHO_CONNECTIONS = 80_000_000
+"""Connections of second readers begin here, above those of clients."""
+
 
 class Asked:
     """One operation under way: its process, what it asked and where the answer belongs."""
@@ -73,7 +79,10 @@ class Workload:
         self.stopped = False
         self.counts: dict[str, int] = {}
         self._processes = 0
-        self._by_connection: dict[int, Client] = {}
+        self._connections = ECHO_CONNECTIONS
+        self._by_connection: dict[int, Client | Echo] = {}
+        self._echoes: list[Echo] = []
+        self._echo_dice = Dice(seed, "echoes")
         self.clients = [
             Client(self, number, Dice(seed, f"client {number}")) for number in range(1, clients + 1)
         ]
@@ -97,7 +106,7 @@ class Workload:
     @property
     def waiting(self) -> int:
         """How many operations are under way."""
-        return sum(len(client.asked) for client in self.clients)
+        return sum(len(client.asked) for client in self.clients) + len(self._echoes)
 
     # ------------------------------------------------------------ what the world tells
 
@@ -112,6 +121,9 @@ class Workload:
         for client in self.clients:
             if client.gateway == node.name:
                 client.cut_off()
+        for echo in list(self._echoes):
+            if echo.gateway == node.name:
+                self._note_echo(echo, "fail", None, "the gateway died")
 
     # ------------------------------------------------------------ history
 
@@ -119,6 +131,30 @@ class Workload:
         """Return a process number that was never used: one that got no answer is never again."""
         self._processes += 1
         return self._processes
+
+    def echo(self, key: str | None) -> None:
+        """Now and then, read what was acknowledged a moment ago, as somebody else, elsewhere."""
+        up = [name for name in self.world.membership.gateways if self.world.nodes[name].running]
+        if not up or self.stopped or not self._echo_dice.chance(ECHOES):
+            return
+        self._connections += 1
+        echo = Echo(self, self._connections, self._echo_dice.pick(up), key)
+        self._echoes.append(echo)
+        self._by_connection[echo.connection] = echo
+        # Told through another channel than the cluster: no faster than anything else.
+        self.world.after(self._echo_dice.between(0.0, 0.3), echo.ask)
+
+    def answer_echo(self, echo: Echo, reply: Any) -> None:
+        """Write down what a second reader was told."""
+        if isinstance(reply, dict):
+            self._note_echo(echo, "fail", None, reply["error"])
+        else:
+            self._note_echo(echo, "ok", told(echo.asked, reply), "")
+
+    def _note_echo(self, echo: Echo, type_: str, value: Any, error: str) -> None:
+        self._echoes.remove(echo)
+        if echo.begun:
+            self.note(echo.asked, type_, value, echo.gateway, error)
 
     def connect(self, client: Client, connection: int) -> None:
         """Let answers on a connection go to a client."""
@@ -142,6 +178,44 @@ class Workload:
                 node=node,
             )
         )
+
+
+class Echo:
+    """A second reader, who hears of a write from its writer and reads it over another connection:
+    no read may miss what anybody was told before it began.
+    """
+
+    def __init__(self, workload: Workload, connection: int, gateway: NodeId, key: str | None):
+        f = "list-read" if key is None else "read"
+        self.asked = Asked(workload.new_process(), f, key, None)
+        self.connection = connection
+        self.gateway = gateway
+        self.begun = False
+        self._workload = workload
+
+    def ask(self) -> None:
+        """Read, unless the gateway has died in the meantime."""
+        world = self._workload.world
+        if not world.nodes[self.gateway].running or self.begun:
+            return
+        self.begun = True
+        self._workload.note(self.asked, "invoke", None, self.gateway)
+        key = self.asked.key
+        command = [b"READ"] if key is None else [b"GET", key.encode()]
+        event = ClientReads(connection=self.connection, commands=[command])
+        world.submit(self.gateway, event)
+
+    def answered(self, replies: list[Any]) -> None:
+        """Take the answer in."""
+        self._workload.answer_echo(self, replies[0])
+
+
+def told(asked: Asked, reply: Any) -> Any:
+    """Return what a reply to a read means in a history."""
+    if asked.f == "list-read":
+        return [[slot, value.decode("latin-1")] for slot, value in reply]
+    value = None if reply is None else reply.decode("latin-1")
+    return int(value) if value is not None and asked.key in COUNTERS else value
 
 
 class Client:
@@ -320,9 +394,7 @@ class Client:
         note, gateway = self._workload.note, self.gateway
         match asked.f:
             case "read":
-                value = None if reply is None else reply.decode("latin-1")
-                if value is not None and asked.key in COUNTERS:
-                    value = int(value)
+                value = told(asked, reply)
                 note(asked, "ok", value, gateway)
                 if asked.value == "cas":
                     self._next_cas = (asked.key or "", value, replies[0])
@@ -331,9 +403,11 @@ class Client:
             case "incr" | "append" | "list-append":
                 note(asked, "ok", reply, gateway)
             case "list-read":
-                note(asked, "ok", [[slot, v.decode("latin-1")] for slot, v in reply], gateway)
+                note(asked, "ok", told(asked, reply), gateway)
             case _:
                 note(asked, "ok", asked.value, gateway)
+        if asked.f not in ("read", "list-read"):
+            self._workload.echo(asked.key)
         if self._pipeline is not None and asked.key in COUNTERS:
             self._check_pipeline(asked, reply)
 
