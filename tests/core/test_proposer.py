@@ -306,6 +306,15 @@ def test_a_batch_is_dropped_when_the_queue_is_full() -> None:
     assert bench.role.status().queued == 1
 
 
+def test_a_batch_waits_alone_when_it_is_larger_than_the_queue_may_be() -> None:
+    """Found by the simulator: dropped each time, it was never proposed."""
+    limits = Limits(slots_inflight_max=1, leader_queue_bytes_max=3)
+    bench = a_leader(settings=Settings(limits=limits))
+    proposed(bench, b"a")
+    bench.receive(C1, submit(2, b"123456"))
+    assert bench.role.status().queued == 1
+
+
 def test_a_slot_is_decided_when_a_quorum_of_distinct_acceptors_voted() -> None:
     """DESIGN rules 2 and 5."""
     bench = a_leader()

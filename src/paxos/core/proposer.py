@@ -559,7 +559,8 @@ class Proposer:
         due = known[2] + 1 if known is not None and begun else message.head
         if message.sequence != due:
             return []
-        if self._queue_bytes + len(message.batch) > self._limits.leader_queue_bytes_max:
+        size = self._queue_bytes + len(message.batch)
+        if self._queue and size > self._limits.leader_queue_bytes_max:
             return []
         self._streams[sender] = (message.stream, message.attempt, message.sequence)
         self._queue.append(message.batch)

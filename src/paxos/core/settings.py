@@ -51,7 +51,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     slots_inflight_bytes_max: int = 64 * 1024 * 1024
     """How many bytes of values a leader keeps open at once (a single larger one goes alone)."""
     leader_queue_bytes_max: int = 64 * 1024 * 1024
-    """Batches that wait at the leader for a free slot; more are dropped and sent again later."""
+    """Batches that wait at the leader for a free slot; more are dropped and sent again later. A
+    single larger one waits alone."""
     catchup_slots_max: int = 1024
     """How many slots one request of a learner or one reopening covers."""
     catchup_bytes_max: int = 4 * 1024 * 1024
