@@ -27,6 +27,7 @@ from .check_history import check_history
 from .cli import FAILED, WRONG_USAGE, named_node
 from .config import Configuration
 from .config_keys import example, shown
+from .modelcheck import modelcheck
 from .readiness import Readiness, wait_until_ready
 from .simulate import simulate
 
@@ -404,3 +405,6 @@ app.command("check-history")(check_history)
 
 
 app.command()(simulate)
+
+
+app.command()(modelcheck)

@@ -1,0 +1,7 @@
+"""Every mutant, by the role that it sits in."""
+
+from __future__ import annotations
+
+from tests.mutants.catalogue import acceptors, gateways, learners, proposers
+
+MUTANTS = (*acceptors.MUTANTS, *proposers.MUTANTS, *learners.MUTANTS, *gateways.MUTANTS)
