@@ -123,6 +123,17 @@ WIPES = Simulator(options={"kinds": ["wipe", "crash"], "time_ms": 1500.0, "gap_m
 ROT = Simulator(options={"kinds": ["bit-flip", "crash"], "time_ms": 2000.0})
 """Bits that flip on disks."""
 
+CLOGS = Simulator(
+    options={
+        "kinds": ["clog"],
+        "time_ms": 1500.0,
+        "gap_ms": 60.0,
+        "clients": 10,
+        "acceptors": 3,
+    }
+)
+"""Directions that hold their messages back, with many clients that read what others wrote."""
+
 STORM = Simulator(
     options={
         "kinds": ["random-cuts", "one-way", "isolate"],

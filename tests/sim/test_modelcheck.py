@@ -50,14 +50,14 @@ def votes_and_proposals(explorer: Explorer) -> set[object]:
 
 @pytest.mark.parametrize("bounds", QUICK, ids=lambda bounds: bounds.name)
 def test_a_world_is_whole_and_busy_when_it_was_looked_at(bounds: Bounds) -> None:
-    """No rule is broken, and not for idleness: values are chosen, and where two proposers stand,
-    ballots compete and a second leader proposes a chosen value again.
+    """No rule is broken, and not for idleness: values are chosen, and where more than one ballot
+    is used, ballots compete and a later leader proposes a chosen value again.
     """
     result = Explorer(bounds).run()
     assert result.violation is None
     assert result.complete
     assert result.feats[CHOSEN] > 0
-    duel = all(bounds.candidacies)
+    duel = sum(bounds.candidacies) > 1
     assert (result.feats[COMPETING] > 0) is duel
     assert (result.feats[REPROPOSED] > 0) is duel
 
@@ -158,7 +158,7 @@ def test_a_search_says_that_it_is_not_complete_when_it_stops_at_a_bound() -> Non
     result = Explorer(world_named("one-slot")).run(states_max=100)
     assert not result.complete
     assert result.violation is None
-    assert result.states == 100
+    assert 100 <= result.states < 200
 
 
 def test_progress_is_reported_while_states_are_looked_at() -> None:
@@ -200,7 +200,7 @@ def walk(explorer: Explorer, seed: int, steps: int) -> tuple[State, list[tuple[i
         budget = row[-3], row[-2], row[-1]
         ways = [
             (place, move)
-            for place in range(len(explorer.nodes.names) - 1)
+            for place in range(len(explorer.nodes.names) - explorer.moves.reduced)
             for move in explorer.moves.of(place, row, budget)
         ]
         if not ways:
@@ -212,9 +212,15 @@ def walk(explorer: Explorer, seed: int, steps: int) -> tuple[State, list[tuple[i
 
 
 def replayed(
-    nodes: Nodes, moves: list[tuple[int, Path]], permutation: tuple[int, ...] | None = None
+    nodes: Nodes,
+    moves: list[tuple[int, Path]],
+    permutation: tuple[int, ...] | None = None,
+    *,
+    answers: bool = True,
 ) -> Replay:
-    """Run moves with live nodes, the acceptors renamed by a permutation if there is one."""
+    """Run moves with live nodes, the acceptors renamed by a permutation if there is one. With
+    `answers`, acceptors say what they can at once, as a reduced search has them.
+    """
     replay = Replay(nodes)
     names = {} if permutation is None else nodes.names_under(permutation)
     for place, path in moves:
@@ -224,7 +230,7 @@ def replayed(
             if event is not None:
                 event = event_renamed(nodes, event, names)
             replay.play(NodeId(names.get(name, name)), event, crash)
-        for acceptor in nodes.acceptors:
+        for acceptor in nodes.acceptors if answers else ():
             replay.answers(acceptor)
     return replay
 
@@ -276,13 +282,13 @@ def test_renaming_acceptors_makes_no_difference_to_what_the_roles_do() -> None:
     """The ground of the symmetry: the same moves with the acceptors renamed lead to the same
     nodes, renamed.
     """
-    explorer = Explorer(world_named("two-slots"))
+    explorer = Explorer(world_named("two-slots"), reduced=False)
     nodes, cells = explorer.nodes, explorer.cells
     mentioned = 0
     for seed, permutation in enumerate(permutations(range(3))):
-        for round_ in range(4):
-            row, moves = walk(explorer, 100 * seed + round_, 30)
-            replay = replayed(nodes, moves, permutation)
+        for round_ in range(10):
+            row, moves = walk(explorer, 100 * seed + round_, 40)
+            replay = replayed(nodes, moves, permutation, answers=False)
             for place, owner in enumerate(nodes.names):
                 if role_of(owner) is Role.ACCEPTOR:
                     other = NodeId(nodes.names_under(permutation)[owner])

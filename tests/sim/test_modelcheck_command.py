@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from paxos.apps.cli import main
+from paxos.core.acceptor import Acceptor
 from paxos.core.gathering import Gathering
 from paxos.sim.modelcheck import WORLDS
 
@@ -73,10 +74,11 @@ def test_a_bound_ends_with_3(capsys: Capture) -> None:
 
 
 def test_a_violation_outweighs_a_bound(monkeypatch: Patch, capsys: Capture) -> None:
-    monkeypatch.setattr(Gathering, "values", property(lambda self: {}))
-    assert main(["modelcheck", "one-leader", "one-slot", "--states", "600"]) == 1
-    assert main(["modelcheck", "one-slot", "two-slots", "--states", "600", "--json"]) == 1
-    assert capsys.readouterr().out
+    monkeypatch.setattr(Acceptor, "voting", property(lambda self: True))
+    assert main(["modelcheck", "one-slot", "--states", "500"]) == 3
+    assert main(["modelcheck", "lost-volume", "--states", "500"]) == 1
+    assert main(["modelcheck", "lost-volume", "one-slot", "--states", "500"]) == 1
+    assert "rules broken in lost-volume" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_the_list_names_every_world(capsys: Capture) -> None:

@@ -95,8 +95,7 @@ def test_a_counter_that_is_not_durable_is_found(monkeypatch: Patch) -> None:
         ]
 
     monkeypatch.setattr(Proposer, "_on_canvass_reply", on_reply)
-    world = msgspec.structs.replace(world_named("one-slot-one-crash"), candidacies=(2, 0))
-    result = Explorer(world).run()
+    result, _ = searched("comeback")
     assert "used ballot 101, which an earlier life of it may have used" in what(result)
     assert result.violation is not None
     assert result.violation.steps == 3  # stands, crashes, stands

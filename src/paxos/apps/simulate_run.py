@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def run_many(
 
 def _outcomes(
     first: int, count: int | None, deadline: float | None, options: Options, jobs: int
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Yield outcomes as they come, of `count` seeds or until the deadline."""
     if jobs == 1:
         seed = first

@@ -27,6 +27,7 @@ from paxos.core.messages import (
     Accept,
     Accepted,
     Batch,
+    CanvassReply,
     Heartbeat,
     Highest,
     Outcome,
@@ -90,7 +91,9 @@ class Oracle:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._quorum = world.membership.quorum_size
+        # Counted here, and not asked of the code under test.
+        self._quorum = len(world.membership.acceptors) // 2 + 1
+        self._decided = Slot(0)
         self._encode = msgspec.msgpack.Encoder().encode
         self._hash = hashlib.blake2b(digest_size=16)
         self._proposed: dict[Slot, dict[Ballot, bytes]] = {}
@@ -155,6 +158,8 @@ class Oracle:
         message = effect.message
         self._note(node.name, effect.to, message)
         kind = type(message)
+        if kind is Accept or kind is Heartbeat or kind is CanvassReply:
+            self._check_decided(node, message.decided)  # type: ignore[union-attr]
         if kind is Accept:
             self._on_accept(node, message)  # type: ignore[arg-type]
         elif kind is Accepted:
@@ -169,6 +174,18 @@ class Oracle:
             self._on_votes(node, message)  # type: ignore[arg-type]
         elif kind is Highest:
             self._check_remembers(node, "answered a learner")
+
+    def _check_decided(self, node: SimulatedNode, decided: Slot) -> None:
+        """Whoever says "decided" means: chosen, and every slot before it too. A new leader begins
+        above it.
+        """
+        while Slot(self._decided + 1) in self.chosen:
+            self._decided = Slot(self._decided + 1)
+        self._check(
+            decided <= self._decided,
+            f"{node.name} says that slots up to {decided} are decided, and {self._decided + 1} is "
+            "not chosen",
+        )
 
     def _on_prepare(self, node: SimulatedNode, message: Prepare) -> None:
         ballot = message.ballot

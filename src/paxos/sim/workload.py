@@ -55,6 +55,13 @@ ECHOES = 0.3
 ECHO_CONNECTIONS = 80_000_000
 """Connections of second readers begin here, above those of clients."""
 
+PIPELINES = (
+    ("incr", "read", "incr"),
+    ("read", "incr", "read"),
+    ("read", "read", "read"),
+)
+"""What clients send on one connection without waiting for answers."""
+
 
 class Asked:
     """One operation under way: its process, what it asked and where the answer belongs."""
@@ -341,17 +348,21 @@ class Client:
         self._write("cas", key, [old, new], swap)
 
     def _count_in_a_pipeline(self, key: str) -> None:
-        """Increment, read, increment, at once: each must see the one before."""
+        """Several at once, such as increment, read, increment: each must see the one before, and
+        none the one after.
+        """
         words = key.encode()
         self._pipeline = []
-        for f in ("incr", "read", "incr"):
+        order = self._dice.pick(PIPELINES)
+        for f in order:
             self._process = self._workload.new_process()
             self._ask(f, key, None)
-        for event in (
-            ClientWrites(connection=self._connection, commands=[[b"INCR", words]]),
-            ClientReads(connection=self._connection, commands=[[b"GET", words]]),
-            ClientWrites(connection=self._connection, commands=[[b"INCR", words]]),
-        ):
+        for f in order:
+            event: ClientWrites | ClientReads = (
+                ClientWrites(connection=self._connection, commands=[[b"INCR", words]])
+                if f == "incr"
+                else ClientReads(connection=self._connection, commands=[[b"GET", words]])
+            )
             if self._world.nodes[self.gateway].running:
                 self._world.submit(self.gateway, event)
 

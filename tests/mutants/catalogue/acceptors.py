@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import (
     ANYTHING,
+    CLOGS,
     DUELS,
     LIVES,
     ROT,
@@ -198,11 +199,7 @@ HIGHEST_IS_DECIDED = Mutant(
             "Highest(round=round_, slot=self.decided)",
         ),
     ),
-    killers=(
-        UnitTest(
-            node="tests/core/test_acceptor.py::test_learners_are_told_votes_values_and_height_when_they_ask"
-        ),
-    ),
+    killers=(CLOGS,),
 )
 
 FOLLOWS_FOR_EVER = Mutant(

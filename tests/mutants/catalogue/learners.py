@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import (
     ANYTHING,
+    CLOGS,
     DUELS,
     LIVES,
     TAKEOVERS,
@@ -198,11 +199,7 @@ READ_JOINS_A_ROUND = Mutant(
             "            held.append(Waiting(sender, message, now_ms))\n",
         ),
     ),
-    killers=(
-        UnitTest(
-            node="tests/core/test_learner.py::test_a_read_joins_the_next_round_when_one_is_under_way"
-        ),
-    ),
+    killers=(CLOGS,),
 )
 
 ROUND_NOT_CHECKED = Mutant(

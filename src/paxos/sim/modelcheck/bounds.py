@@ -75,6 +75,13 @@ WORLDS: tuple[Bounds, ...] = (
         quick=True,
     ),
     Bounds(
+        name="comeback",
+        about="one slot; only proposer-1 stands, twice; one crash of any node",
+        candidacies=(2, 0),
+        crashes=1,
+        quick=True,
+    ),
+    Bounds(
         name="shared-sync",
         about="one slot; an acceptor may handle two messages before it syncs; one crash",
         turns=True,

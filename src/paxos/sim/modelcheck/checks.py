@@ -89,10 +89,19 @@ def ballots(told: Iterable[AnyMessage]) -> list[Ballot]:
 
 
 def decided(live: Live, told: Iterable[AnyMessage]) -> Slot:
-    """Return the highest slot that a node takes for decided, or ever told to be."""
-    own = 0 if isinstance(live.role, Learner) else live.role.decided
-    claims = (m.decided for m in told if isinstance(m, Accept | Heartbeat | CanvassReply))
-    return Slot(max([own, *claims]))
+    """Return the highest slot that a node takes for decided, or ever told to be. Who prepares all
+    slots from one on takes those before it for decided (rule 4).
+    """
+    claims = [0 if isinstance(live.role, Learner) else live.role.decided]
+    for message in told:
+        match message:
+            case Accept() | Heartbeat() | CanvassReply():
+                claims.append(message.decided)
+            case Prepare(first=first, last=0):
+                claims.append(first - 1)
+            case _:
+                pass
+    return Slot(max(claims))
 
 
 def votes_of(told: Iterable[AnyMessage]) -> frozenset[Place]:

@@ -275,9 +275,7 @@ class Explorer:
             return ordered + state[acceptors:]
         best: State | None = None
         for permutation in self._permutations:
-            if all(
-                [ordered[place] == cell for cell, place in zip(heads, permutation, strict=True)]
-            ):
+            if heads == tuple([ordered[place] for place in permutation]):
                 other = tuple([renamed(cell, permutation) for cell in rest])
                 if best is None or other < best:
                     best = other

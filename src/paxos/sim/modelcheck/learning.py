@@ -32,6 +32,7 @@ Inbox: TypeAlias = tuple[int, ...]
 """What every other node has sent to the learner, in the order of the nodes."""
 
 State: TypeAlias = tuple[int, ...]
+"""The cells of a state, without its budget."""
 
 Judge: TypeAlias = Callable[[State, tuple[bytes, ...]], str | None]
 """Says what is wrong if the learner has applied these values in a state."""

@@ -26,7 +26,7 @@ from paxos.core.effects import (
     TimerFired,
 )
 from paxos.core.effects import Event as RoleEvent
-from paxos.core.errors import invariant
+from paxos.core.errors import InvariantViolation
 from paxos.core.learner import Learner
 from paxos.core.messages import Canvass, CanvassReply, Nack, Outcome, Promise, Submit, Unstick
 from paxos.core.proposer import Phase, Proposer
@@ -70,7 +70,8 @@ class Recorder:
 
     def apply(self, slot: Slot, value: bytes) -> list[tuple[NodeId, Outcome]]:
         """Keep the next slot's value. Raises InvariantViolation when it is not the next."""
-        invariant(slot == self.applied + 1, f"applied slot {slot} after slot {self.applied}")
+        if slot != self.applied + 1:
+            raise InvariantViolation(f"applied slot {slot} after slot {self.applied}")
         self.applied = slot
         self.revision += 1
         self.values.append(value)
@@ -302,10 +303,9 @@ class Workshop:
         """An acceptor promises what it now holds to, and no less."""
         if isinstance(live.role, Acceptor):
             for promise in _sent(effects, Promise):
-                invariant(
-                    promise.ballot == live.role.promised,
-                    f"a promise of ballot {promise.ballot} by one that promised more",
-                )
+                if promise.ballot != live.role.promised:
+                    what = f"a promise of ballot {promise.ballot} by one that promised another"
+                    raise InvariantViolation(what)
 
     def _check_heeded(self, live: Live, event: Event) -> None:
         """A nack ends a candidacy and a leadership, and the next ballot is above what it names."""
@@ -316,14 +316,12 @@ class Workshop:
             return
         role = live.role
         busy = role.phase in (Phase.PREPARING, Phase.LEADING)
-        invariant(
-            not (busy and role.ballot == message.ballot),
-            f"{live.name} goes on with ballot {message.ballot} after a nack",
-        )
-        invariant(
-            role.counter >= counter_of(message.promised),
-            f"{live.name} would stand below ballot {message.promised}, which a nack named",
-        )
+        if busy and role.ballot == message.ballot:
+            what = f"{live.name} goes on with ballot {message.ballot} after a nack"
+            raise InvariantViolation(what)
+        if role.counter < counter_of(message.promised):
+            what = f"{live.name} would stand below ballot {message.promised}, which a nack named"
+            raise InvariantViolation(what)
 
     # ------------------------------------------------------------ what may happen next
 
