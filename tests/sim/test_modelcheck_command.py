@@ -12,6 +12,7 @@ import pytest
 from paxos.apps.cli import main
 from paxos.core.acceptor import Acceptor
 from paxos.core.gathering import Gathering
+from paxos.core.proposer import Proposer
 from paxos.sim.modelcheck import WORLDS
 
 Patch = pytest.MonkeyPatch
@@ -66,6 +67,17 @@ def test_a_violation_is_in_json_with_its_steps(monkeypatch: Patch, capsys: Captu
     assert violation["length"] > 5
     assert violation["steps"]
     assert violation["ladder"]
+
+
+def test_a_world_in_which_nothing_is_chosen_ends_with_1(
+    monkeypatch: Patch, capsys: Capture
+) -> None:
+    """It would pass every check, and prove nothing."""
+    monkeypatch.setattr(Proposer, "_on_submit", lambda self, sender, message: [])
+    assert main(["modelcheck", "one-leader"]) == 1
+    assert "one-leader: IDLE" in capsys.readouterr().out
+    assert main(["modelcheck", "one-leader", "--json"]) == 1
+    assert told(capsys)["worlds"][0]["idle"] is True
 
 
 def test_a_bound_ends_with_3(capsys: Capture) -> None:

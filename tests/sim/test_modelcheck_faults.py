@@ -210,6 +210,33 @@ def test_a_quorum_of_whoever_is_there_is_found(monkeypatch: Patch) -> None:
     assert what(result)
 
 
+def test_a_quorum_of_the_connected_acceptors_is_found(monkeypatch: Patch) -> None:
+    connected, disconnected = Proposer._on_connected, Proposer._on_disconnected
+
+    def on_connected(self: Any, peer: Any, *event: Any) -> list[Effect]:
+        self.visible = {*getattr(self, "visible", ()), peer}
+        return connected(self, peer, *event)
+
+    def on_disconnected(self: Any, peer: Any, *event: Any) -> list[Effect]:
+        self.visible = {*getattr(self, "visible", ())} - {peer}
+        return disconnected(self, peer, *event)
+
+    def on_promise(self: Any, *event: Any) -> list[Effect]:
+        with pytest.MonkeyPatch.context() as patch:
+            most = lambda _, nodes: 2 * len(set(nodes) & self.visible) > len(self.visible)  # noqa: E731
+            patch.setattr(Membership, "is_quorum", most)
+            return promise(self, *event)
+
+    promise = Proposer._on_promise
+    monkeypatch.setattr(Proposer, "_on_connected", on_connected)
+    monkeypatch.setattr(Proposer, "_on_disconnected", on_disconnected)
+    monkeypatch.setattr(Proposer, "_on_promise", on_promise)
+    assert Explorer(world_named("one-slot")).run().violation is None
+    result, story = searched("links")
+    assert "is chosen at ballot" in what(result)
+    assert any("the link to acceptor-" in step.what for step in story.steps)
+
+
 def test_a_blank_volume_that_votes_is_found(monkeypatch: Patch) -> None:
     monkeypatch.setattr(Acceptor, "voting", property(lambda self: True))
     result, _ = searched("lost-volume")

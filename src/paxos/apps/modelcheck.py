@@ -1,7 +1,8 @@
 """`paxos modelcheck`: every interleaving of the real roles in small worlds.
 
-Exit status: 0 every world was looked at whole and no rule was broken, 1 a rule was broken, 3 a
-search was stopped at a bound before it was complete.
+Exit status: 0 every world was looked at whole and no rule was broken, 1 a rule was broken, or
+nothing was ever chosen in a world, which then proves nothing, 3 a search was stopped at a bound
+before it was complete.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ def _search(
     seconds = time.monotonic() - begun
     report = _report(result, seconds)
     status = DONE if result.complete else UNKNOWN_OUTCOME
+    if result.idle:
+        status = FAILED
     if not as_json:
         print(_summary(explorer.bounds, result, seconds), flush=True)
     if result.violation is not None:
@@ -145,6 +148,7 @@ def _report(result: Result, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "states_per_second": round(result.states / seconds) if seconds else 0,
         "complete": result.complete,
+        "idle": result.idle,
         "role_runs": result.runs,
         "feats": result.feats,
         "violation": None,
@@ -156,6 +160,8 @@ def _summary(bounds: Bounds, result: Result, seconds: float) -> str:
     clear = "\r\033[K" if sys.stderr.isatty() and sys.stdout.isatty() else ""
     if result.violation is not None:
         verdict = "VIOLATION"
+    elif result.idle:
+        verdict = "IDLE: nothing is ever chosen, which proves nothing"
     elif result.complete:
         verdict = "complete, no violation"
     else:
@@ -193,8 +199,11 @@ def _tell_total(reports: list[dict[str, Any]]) -> None:
     seconds = round(sum(report["seconds"] for report in reports), 1)
     broken = [report["world"] for report in reports if report["violation"] is not None]
     partial = [report["world"] for report in reports if not report["complete"]]
+    idle = [report["world"] for report in reports if report["idle"]]
     if broken:
         verdict = f"rules broken in {', '.join(broken)}"
+    elif idle:
+        verdict = f"nothing is ever chosen in {', '.join(idle)}"
     elif partial:
         verdict = f"not complete: {', '.join(partial)}"
     else:

@@ -12,9 +12,10 @@ What a search covers, and what it leaves out:
   sync (unsynced records lost, or kept by luck), and between its sync and its sends; the node then
   starts again from its real journal. A node that stays down is one that does no more.
 - Messages that safety does not need are always lost, except in the worlds that are about them
-  (`Bounds.delivered`). So are resent copies and links that close and open: a message that was
-  sent can arrive again anyway. That leaves out behaviours: it can hide a fault, and never make
-  one up. So does a canvass that a quorum answers at one moment (all worlds but `canvass`).
+  (`Bounds.delivered`), resend timers do not fire (a message that was sent can arrive again
+  anyway), links are only seen to close and open in `links`, and a quorum answers a canvass at one
+  moment in all worlds but `canvass`. That leaves out behaviours: it can hide a fault, and never
+  make one up.
 - Silent steps are put off (`moves`), an acceptor's answers that change nothing at it are given at
   once (`Moves.settled`: a message more never hinders anything), the learner is looked at apart
   (`learning`), a state with fewer crashes left to happen is dropped for the same one with more,

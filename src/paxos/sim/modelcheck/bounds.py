@@ -19,17 +19,18 @@ this only leaves out some behaviours."""
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """One world. Counts are the most that may happen in one history.
 
-    `candidacies` is one number per proposer. `submits` are the batches that clients hand to each
-    leadership; no slot above `slots` is proposed for a client. `delivered` names the kinds of
-    messages that can arrive. `canvass_messages`: a canvass is sent and answered message by
+    `candidacies` is one number per proposer. `submits` are the batches that clients hand to
+    each leadership; no slot above `slots` is proposed for a client. `delivered` names the kinds
+    of messages that can arrive. `canvass_messages`: a canvass is sent and answered message by
     message; otherwise a quorum answers it at one moment. `gives_up`: a candidate or leader may
-    lose patience, as when nobody answers. `turns`: an acceptor may handle two messages before it
-    syncs. `beats`: heartbeats of a leader after its first. `crashes` of any node, `losses` of an
-    acceptor's volume (blank afterwards) and `damages` (found damaged). `stuck`: calls for help by
-    the learner, each after it has heard at most `heard_before_call` messages; it then starts
-    again. `heard_max`: how many messages are played to the learner when what it applies is
-    looked at; None: all. `symmetric`: no acceptor's state names another acceptor. `quick`: one of
-    the worlds of `--quick`.
+    lose patience, as when nobody answers. `turns`: an acceptor may handle two messages before
+    it syncs. `links`: the links of proposers to acceptors close and open at any time. `beats`:
+    heartbeats of a leader after its first. `crashes` of any node, `losses` of an acceptor's
+    volume (blank afterwards) and `damages` (found damaged). `stuck`: calls for help by the
+    learner, each after it has heard at most `heard_before_call` messages; it then starts again.
+    `heard_max`: how many messages are played to the learner when what it applies is looked at;
+    None: all. `symmetric`: no acceptor's state names another acceptor. `quick`: one of the
+    worlds of `--quick`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     heard_before_call: int = 1
     gives_up: bool = False
     turns: bool = False
+    links: bool = False
     beats: int = 0
     canvass_messages: bool = False
     symmetric: bool = True
@@ -76,9 +78,17 @@ WORLDS: tuple[Bounds, ...] = (
     ),
     Bounds(
         name="comeback",
-        about="one slot; only proposer-1 stands, twice; one crash of any node",
+        about="two slots; only proposer-1 stands, twice; one crash of any node",
         candidacies=(2, 0),
+        slots=2,
         crashes=1,
+        heard_max=4,
+        quick=True,
+    ),
+    Bounds(
+        name="links",
+        about="one slot; links between proposers and acceptors close and open at any time",
+        links=True,
         quick=True,
     ),
     Bounds(
@@ -118,7 +128,6 @@ WORLDS: tuple[Bounds, ...] = (
         beats=1,
         heard_max=4,
         delivered=(*VOTING, "Heartbeat"),
-        quick=True,
     ),
     Bounds(
         name="three-ballots",

@@ -62,7 +62,14 @@ class GiveUp(Plain, frozen=True):
     timer: str
 
 
-Event: TypeAlias = Deliver | Turn | Offer | Stand | Fire | GiveUp
+class Link(Plain, frozen=True):
+    """The link to another node opens, or closes. What is under way is not lost with it."""
+
+    peer: NodeId
+    opens: bool
+
+
+Event: TypeAlias = Deliver | Turn | Offer | Stand | Fire | GiveUp | Link
 
 
 class Crash(Plain, frozen=True):

@@ -65,6 +65,11 @@ class Result(msgspec.Struct, frozen=True):
     runs: int
     violation: Violation | None
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything was looked at, and nothing is ever chosen."""
+        return self.complete and not self.feats[checks.CHOSEN]
+
 
 class Explorer:
     """One search of one world. Not `reduced`: every silent step is a move, and every state is

@@ -12,11 +12,14 @@ fires when is a choice of the search.
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import product
 from typing import Any, TypeAlias, TypeVar, assert_never
 
 from paxos.core.acceptor import Acceptor
 from paxos.core.effects import (
     CancelTimer,
+    Connected,
+    Disconnected,
     Effect,
     Received,
     Send,
@@ -38,7 +41,7 @@ from paxos.storage.memory import MemoryJournal
 
 from .bounds import Bounds
 from .copying import copied
-from .events import Crash, Deliver, Event, Fire, GiveUp, Offer, Stand, Turn
+from .events import Crash, Deliver, Event, Fire, GiveUp, Link, Offer, Stand, Turn
 from .mail import Mail
 
 CLUSTER = "c1"
@@ -175,7 +178,12 @@ class Workshop:
                 role = Learner(name, membership, settings, Recorder(), found)
         stepper = Stepper(role, journal, self._clock, _dice)
         live = Live(name, stepper, journal)
-        return live, self.mail.posted(self._feed(live, Start()))
+        sent = self.mail.posted(self._feed(live, Start()))
+        if isinstance(role, Proposer):
+            for acceptor in membership.acceptors:
+                link = Connected(peer=acceptor, cluster=CLUSTER)
+                sent |= self.mail.posted(self._feed(live, link))
+        return live, sent
 
     def copy(self, live: Live) -> Live:
         """Return an independent copy of a node, with all that it holds."""
@@ -294,6 +302,8 @@ class Workshop:
                             decided=reply.decided,
                         )
                         yield Received(sender=reply.acceptor, message=answer)
+            case Link(peer=peer, opens=opens):
+                yield Connected(peer=peer, cluster=CLUSTER) if opens else Disconnected(peer=peer)
             case Turn():
                 raise TypeError("a turn is no script: its steps are released together")
             case _:
@@ -344,6 +354,9 @@ class Workshop:
             events.append(Fire("election"))
             if "heartbeat" in live.timers and role._round <= bounds.beats:
                 events.append(Fire("heartbeat"))
+        if bounds.links:
+            links = product(self.membership.acceptors, (True, False))
+            events.extend(Link(acceptor, opens) for acceptor, opens in links)
         if bounds.gives_up:
             events.extend(GiveUp(name) for name in ("heartbeat", "prepare") if name in live.timers)
         return tuple(events)

@@ -19,7 +19,7 @@ from paxos.core.types import Ballot, NodeId, Role, Slot, role_of
 
 from .bounds import Bounds
 from .canonical import Frozen, frozen, renamed
-from .events import Crash, Deliver, Event, Reply, Stand, Turn
+from .events import Crash, Deliver, Event, Link, Reply, Stand, Turn
 from .live import Live, Recorder, Workshop
 
 NODE_FAULTS = (
@@ -261,6 +261,8 @@ class Nodes:
             case Deliver(sender=sender, item=item):
                 items = self.mail.renamed(1 << item, names)
                 return Deliver(NodeId(names.get(sender, sender)), items.bit_length() - 1)
+            case Link(peer=peer, opens=opens):
+                return Link(NodeId(names.get(peer, peer)), opens)
             case Stand(replies=replies):
                 moved = [
                     Reply(NodeId(names[r.acceptor]), r.promised, r.leader, r.decided)

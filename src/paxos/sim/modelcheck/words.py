@@ -20,7 +20,7 @@ from paxos.core.messages import (
     Votes,
 )
 
-from .events import Crash, Deliver, Event, Fire, GiveUp, Offer, Stand, Turn
+from .events import Crash, Deliver, Event, Fire, GiveUp, Link, Offer, Stand, Turn
 from .mail import Mail
 
 
@@ -81,6 +81,8 @@ def event_text(event: Event, mail: Mail) -> str:
             return f"a client's batch {ballot}{'abcdefgh'[sequence - 1]} arrives"
         case Stand(replies=replies):
             return f"stands for election; {' and '.join(r.acceptor for r in replies)} would follow"
+        case Link(peer=peer, opens=opens):
+            return f"the link to {peer} {'opens' if opens else 'closes'}"
         case Fire(timer=timer):
             return f"the {timer} timer fires"
         case GiveUp(timer="gap"):
