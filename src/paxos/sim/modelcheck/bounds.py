@@ -87,7 +87,7 @@ WORLDS: tuple[Bounds, ...] = (
     ),
     Bounds(
         name="links",
-        about="one slot; links between proposers and acceptors close and open at any time",
+        about="one slot; links of proposers and the learner to acceptors close and open at any time",
         links=True,
         quick=True,
     ),

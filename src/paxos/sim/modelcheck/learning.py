@@ -20,7 +20,7 @@ import msgspec
 from paxos.core.messages import Accepted, Value, Values, Votes
 from paxos.core.types import Ballot, NodeId, Slot
 
-from .events import Deliver
+from .events import Deliver, Link
 from .moves import Path
 from .nodes import Nodes, Outcome
 
@@ -95,7 +95,7 @@ class Learning:
             if len(entries) > ENTRIES_MAX:
                 self.cut_short = True
                 return
-            for bit, event in events:
+            for bit, event in [*events, *self._links(node)]:
                 outcome = self._nodes.step(node, event)
                 after = heard | bit
                 steps = (*path, (event, None))
@@ -114,6 +114,12 @@ class Learning:
         if self._heard_max is not None and length > self._heard_max:
             return True
         return self._found is not None and self._soonest + length >= self._found.depth
+
+    def _links(self, node: int) -> list[tuple[int, int]]:
+        """Return the links that may open and close: nothing is heard by that."""
+        events = self._nodes.events
+        choices = self._nodes.known[node].choices
+        return [(0, event) for event in choices if isinstance(events[event], Link)]
 
     def _pairs(self, inbox: Inbox) -> Iterator[tuple[int, int]]:
         """Return the messages of an inbox: who sent each, and its number."""

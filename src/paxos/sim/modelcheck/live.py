@@ -179,7 +179,7 @@ class Workshop:
         stepper = Stepper(role, journal, self._clock, _dice)
         live = Live(name, stepper, journal)
         sent = self.mail.posted(self._feed(live, Start()))
-        if isinstance(role, Proposer):
+        if not isinstance(role, Acceptor):
             for acceptor in membership.acceptors:
                 link = Connected(peer=acceptor, cluster=CLUSTER)
                 sent |= self.mail.posted(self._feed(live, link))
@@ -340,11 +340,14 @@ class Workshop:
         canvass that is answered at once is not among them: see `may_stand`.
         """
         bounds, role = self.bounds, live.role
-        if isinstance(role, Learner):
-            return (GiveUp("gap"),) if "gap" in live.timers else ()
-        if not isinstance(role, Proposer):
-            return ()
         events: list[Event] = []
+        if isinstance(role, Acceptor):
+            return ()
+        if bounds.links:
+            links = product(self.membership.acceptors, (True, False))
+            events.extend(Link(acceptor, opens) for acceptor, opens in links)
+        if isinstance(role, Learner):
+            return (*events, GiveUp("gap")) if "gap" in live.timers else tuple(events)
         if role.phase is Phase.LEADING:
             stream, _, given = role._streams.get(CLIENT, (0, 0, 0))
             sequence = given + 1 if stream == role.ballot else 1
@@ -354,9 +357,6 @@ class Workshop:
             events.append(Fire("election"))
             if "heartbeat" in live.timers and role._round <= bounds.beats:
                 events.append(Fire("heartbeat"))
-        if bounds.links:
-            links = product(self.membership.acceptors, (True, False))
-            events.extend(Link(acceptor, opens) for acceptor, opens in links)
         if bounds.gives_up:
             events.extend(GiveUp(name) for name in ("heartbeat", "prepare") if name in live.timers)
         return tuple(events)
