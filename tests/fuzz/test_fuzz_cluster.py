@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import socket
 from collections.abc import Iterator
@@ -36,6 +37,10 @@ def bodies(name: str) -> Iterator[tuple[Target, int, bytes, list[bytes]]]:
             yield target, stream.mode, stream.body, list(stream.chunks())
 
 
+CLOSED = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
+"""What a socket says when the other side has closed: the last where it did so before shutdown."""
+
+
 def throw(port: int, chunks: list[bytes]) -> None:
     """Send some chunks to a port, and hear what comes until it closes."""
     with socket.create_connection((HOST, port), timeout=ANSWER_S) as sock:
@@ -47,8 +52,10 @@ def throw(port: int, chunks: list[bytes]) -> None:
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(65_536):
                 pass
-        except (ConnectionResetError, BrokenPipeError):
-            return  # closed before all was sent: as good an answer as any
+        except OSError as error:
+            if error.errno not in CLOSED:
+                raise
+            # Closed before all was sent: as good an answer as any.
 
 
 def throw_all(cluster: LocalCluster) -> int:
