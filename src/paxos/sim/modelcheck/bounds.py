@@ -24,7 +24,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     of messages that can arrive. `canvass_messages`: a canvass is sent and answered message by
     message; otherwise a quorum answers it at one moment. `gives_up`: a candidate or leader may
     lose patience, as when nobody answers. `turns`: an acceptor may handle two messages before
-    it syncs. `links`: the links of proposers to acceptors close and open at any time. `beats`:
+    it syncs. `links`: the links to acceptors close and open at any time. `beats`:
     heartbeats of a leader after its first. `crashes` of any node, `losses` of an acceptor's
     volume (blank afterwards) and `damages` (found damaged). `stuck`: calls for help by the
     learner, each after it has heard at most `heard_before_call` messages; it then starts again.
@@ -86,8 +86,21 @@ WORLDS: tuple[Bounds, ...] = (
         quick=True,
     ),
     Bounds(
+        name="gaps",
+        about="two slots; only proposer-1 stands; the learner asks acceptors for what it missed",
+        candidacies=(1, 0),
+        slots=2,
+        submits=2,
+        stuck=1,
+        heard_before_call=2,
+        heard_max=4,
+        symmetric=False,
+        delivered=(*VOTING, "AskVotes", "Votes", "AskValues", "Values"),
+        quick=True,
+    ),
+    Bounds(
         name="links",
-        about="one slot; links of proposers and the learner to acceptors close and open at any time",
+        about="one slot; links of proposers and learner to acceptors close and open at will",
         links=True,
         quick=True,
     ),
@@ -161,7 +174,7 @@ WORLDS: tuple[Bounds, ...] = (
     Bounds(
         name="catching-up",
         about="one slot; the leaders' values never reach the learner, which asks the acceptors",
-        stuck=2,
+        stuck=1,
         heard_before_call=2,
         heard_max=5,
         symmetric=False,
