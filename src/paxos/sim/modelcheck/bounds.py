@@ -87,15 +87,13 @@ WORLDS: tuple[Bounds, ...] = (
     ),
     Bounds(
         name="gaps",
-        about="two slots; only proposer-1 stands; the learner asks acceptors for what it missed",
+        about="two slots; only proposer-1 stands; the learner asks what was voted in all slots",
         candidacies=(1, 0),
         slots=2,
         submits=2,
         stuck=1,
-        heard_before_call=2,
         heard_max=4,
-        symmetric=False,
-        delivered=(*VOTING, "AskVotes", "Votes", "AskValues", "Values"),
+        delivered=(*VOTING, "AskVotes", "Votes"),
         quick=True,
     ),
     Bounds(
