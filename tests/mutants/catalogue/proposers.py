@@ -323,6 +323,7 @@ NACK_IGNORED = Mutant(
         UnitTest(
             node="tests/core/test_proposer.py::test_a_leader_steps_down_when_an_acceptor_promised_more"
         ),
+        World(name="one-slot"),
     ),
 )
 
