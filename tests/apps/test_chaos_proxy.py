@@ -195,8 +195,9 @@ def test_who_dials_into_a_silent_cut_hears_nothing_until_it_heals() -> None:
         net.lay(("proposer-1", "acceptor-1", CUT))
         _, writer = await net.dial()
         await writer.drain()
-        while not net.proxy.passages:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(DEADLINE_S):
+            while not net.proxy.passages:
+                await asyncio.sleep(0)
         assert net.node.writers == []
         net.lay()
         await net.node.until(lambda: net.node.heard == hello())
