@@ -154,7 +154,7 @@ class _Process:
                 node=node,
                 connections_max=configuration.connections_max,
             )
-            runtime.deliver = door.deliver
+            runtime.deliver = door.deliver_all
             runtime.resume = door.resume
             runtime.connections = lambda: door.connections
             await door.start(bind, configuration.door_port(node))

@@ -254,18 +254,33 @@ class Acceptor:
         self._follow(ballot, now_ms)
         if message.decided > self.decided:
             self.decided = message.decided
-        vote = Send(
-            to=(sender, *self._membership.learners), message=Accepted(ballot=ballot, slot=slot)
-        )
+        votes = self._vote(sender, message)
         voted = self.log.votes(slot, slot)
         if voted and voted[0][1] == ballot:
-            return [vote]  # sent again: the vote stands in the journal already
+            return votes  # sent again: the vote stands in the journal already
         self.promised = ballot
         self._accepts += 1
         entry = AcceptedEntry(
             slot=slot, ballot=ballot, value=message.value, decided=message.decided
         )
-        return [Persist(record=entry), vote]
+        return [Persist(record=entry), *votes]
+
+    def _vote(self, proposer: NodeId, message: Accept) -> list[Effect]:
+        """Tell who waits for this vote, learners first, and the others when it costs less.
+
+        A learner that reads is never late by this: it asks this acceptor for its highest slot,
+        and the answer takes along what had stayed behind.
+        """
+        vote = Accepted(ballot=message.ballot, slot=message.slot)
+        everybody = (*self._membership.learners, proposer)
+        if not message.relaxed:
+            return [Send(to=everybody, message=vote)]
+        waiting = tuple(node for node in everybody if node not in message.relaxed)
+        others = tuple(node for node in everybody if node in message.relaxed)
+        return [
+            Send(to=waiting, message=vote),
+            Send(to=others, message=vote, relaxed=True),
+        ]
 
     def _refuse(self, sender: NodeId, ballot: Ballot) -> list[Effect]:
         """Return a Nack when the ballot is below the promise, a trace when it is not the

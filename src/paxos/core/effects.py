@@ -226,11 +226,21 @@ class Persist(Plain, frozen=True, kw_only=True):
     record: AnyRecord
 
 
+LINGER_MS = 5.0
+"""How long a message that nobody waits for may stay behind, in milliseconds."""
+
+
 class Send(Plain, frozen=True, kw_only=True):
-    """Send one message to some nodes. Lost when there is no link: roles send again in time."""
+    """Send one message to some nodes. Lost when there is no link: roles send again in time.
+
+    A `relaxed` one is waited for by nobody: it may stay behind for up to `LINGER_MS`, to travel
+    with others, so that its receiver wakes up once for many. It leaves before whatever is sent to
+    the same node later, so the order of messages on a link is the order of their `Send`s.
+    """
 
     to: tuple[NodeId, ...]
     message: AnyMessage
+    relaxed: bool = False
 
 
 class SetTimer(Plain, frozen=True, kw_only=True):

@@ -320,6 +320,7 @@ class Gateway:
             head=next(iter(self.flights)),
             sequence=sequence,
             batch=flight.packed,
+            learner=self._learner,
         )
         return Send(to=(leader,), message=message)
 

@@ -119,6 +119,7 @@ class Submit(Message, tag="submit", frozen=True, kw_only=True):
     `stream` names the sender's session (its nonce while it has none); within one
     `(stream, attempt)` the leader proposes `sequence`s without gap or repetition, beginning with
     the one that is its own `head`: the oldest that the gateway still has under way.
+    `learner` is the one whose results the gateway waits for; None: it waits for any.
     """
 
     stream: int
@@ -126,6 +127,7 @@ class Submit(Message, tag="submit", frozen=True, kw_only=True):
     head: int
     sequence: int
     batch: bytes
+    learner: NodeId | None = None
 
 
 class CanvassReply(Message, tag="canvass_reply", frozen=True, kw_only=True):
@@ -240,12 +242,17 @@ class Prepare(Message, tag="prepare", frozen=True, kw_only=True):
 
 
 class Accept(Message, tag="accept", frozen=True, kw_only=True):
-    """Phase 2a. Slots up to `decided` are decided."""
+    """Phase 2a. Slots up to `decided` are decided.
+
+    Nobody waits for this slot's votes at the nodes in `relaxed`: theirs may travel later, with
+    others (`effects.Send`).
+    """
 
     ballot: Ballot
     slot: Slot
     value: bytes
     decided: Slot
+    relaxed: tuple[NodeId, ...] = ()
 
 
 class AskHighest(Message, tag="ask_highest", frozen=True, kw_only=True):

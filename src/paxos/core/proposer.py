@@ -146,7 +146,7 @@ class Proposer:
         self._election = Election(node, membership, settings.timeouts)
         self._gathering: Gathering | None = None
         self._prepare_tries = 0
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, NodeId | None]] = deque()
         self._queue_bytes = 0
         self._open_bytes = 0
         self._streams: dict[NodeId, tuple[int, int, int]] = {}
@@ -156,6 +156,8 @@ class Proposer:
         self._abstaining: dict[NodeId, str] = {}
         self._announced: LeaderState | None = None
         self._gateways: set[NodeId] = set()
+        # The acceptors, those that answer in front: a quorum of them is asked at once.
+        self._ranking = membership.acceptors
         self._elections = 0
         self._proposals = 0
 
@@ -263,6 +265,9 @@ class Proposer:
     def _on_disconnected(self, peer: NodeId, dice: float) -> list[Effect]:
         self._gateways.discard(peer)
         self._abstaining.pop(peer, None)
+        if peer in self._acknowledged:
+            self._acknowledged[peer] = 0
+            self._rank()
         leader = self._election.leader
         if leader == NO_BALLOT or owner_of(leader) != peer or self.phase is not Phase.FOLLOWING:
             return []
@@ -459,7 +464,16 @@ class Proposer:
             return []
         if not self.membership.is_quorum(self._answering()):
             return self._step_down("no quorum of acceptors answers the heartbeats", dice)
+        self._rank()
         return self._beat()
+
+    def _rank(self) -> None:
+        """Put the acceptors behind that have not answered the latest heartbeat; the others keep
+        their places.
+        """
+        self._ranking = tuple(
+            sorted(self._ranking, key=lambda a: self._acknowledged[a] < self._round)
+        )
 
     def _answering(self) -> list[NodeId]:
         patience = -(-self._timeouts.suspect_ms // self._timeouts.heartbeat_ms)
@@ -563,7 +577,7 @@ class Proposer:
         if self._queue and size > self._limits.leader_queue_bytes_max:
             return []
         self._streams[sender] = (message.stream, message.attempt, message.sequence)
-        self._queue.append(message.batch)
+        self._queue.append((message.batch, message.learner))
         self._queue_bytes += len(message.batch)
         return []
 
@@ -572,15 +586,32 @@ class Proposer:
         together share a slot.
         """
         effects: list[Effect] = []
-        while self._queue and self._window_open(len(self._queue[0])):
-            batches = [self._queue.popleft()]
-            size = len(batches[0])
-            while self._queue and size + len(self._queue[0]) <= self._limits.batch_bytes_max:
-                batches.append(self._queue.popleft())
-                size += len(batches[-1])
+        queue = self._queue
+        while queue and self._window_open(len(queue[0][0])):
+            taken = [queue.popleft()]
+            size = len(taken[0][0])
+            while queue and size + len(queue[0][0]) <= self._limits.batch_bytes_max:
+                taken.append(queue.popleft())
+                size += len(taken[-1][0])
             self._queue_bytes -= size
-            effects.extend(self._propose_next(self._stamp(batches, now_ms), now_ms))
+            value = self._stamp([batch for batch, _ in taken], now_ms)
+            relaxed = self._relaxed({learner for _, learner in taken})
+            effects.extend(self._propose_next(value, now_ms, relaxed))
         return effects
+
+    def _relaxed(self, waiting: set[NodeId | None]) -> tuple[NodeId, ...]:
+        """Return who may hear of the votes for a slot later: learners whose results nobody waits
+        for, and this leader itself while its window is wide open. One lone write would otherwise
+        wake up every process of the cluster, most of them for nothing.
+        """
+        if None in waiting:
+            return ()
+        idle = tuple(learner for learner in self.membership.learners if learner not in waiting)
+        pressed = bool(self._queue) or (
+            len(self.open) * 4 >= self._limits.slots_inflight_max
+            or self._open_bytes * 4 >= self._limits.slots_inflight_bytes_max
+        )
+        return idle if pressed else (*idle, self.node)
 
     def _window_open(self, size: int) -> bool:
         if not self.open:
@@ -594,29 +625,38 @@ class Proposer:
         self._stamped_ms = max(self._stamped_ms, int(now_ms))
         return msgspec.msgpack.encode(Envelope(time_ms=self._stamped_ms, batches=batches))
 
-    def _propose_next(self, value: bytes, now_ms: float) -> list[Effect]:
+    def _propose_next(
+        self, value: bytes, now_ms: float, relaxed: tuple[NodeId, ...] = ()
+    ) -> list[Effect]:
         slot = self.next_slot
         self.next_slot = Slot(slot + 1)
-        return self._propose(slot, value, now_ms)
+        return self._propose(slot, value, now_ms, relaxed)
 
-    def _propose(self, slot: Slot, value: bytes, now_ms: float) -> list[Effect]:
+    def _propose(
+        self, slot: Slot, value: bytes, now_ms: float, relaxed: tuple[NodeId, ...] = ()
+    ) -> list[Effect]:
+        """Open a slot. In a hurry (nobody `relaxed`) every acceptor is asked at once, otherwise
+        a quorum, and the others with the next ones: they write many votes with one sync.
+        """
         effects: list[Effect] = []
         if not self.open:
             effects.append(SetTimer(name="resend", after_ms=self._timeouts.resend_ms))
         self.open[slot] = Open(value, now_ms)
         self._open_bytes += len(value)
         self._proposals += 1
-        effects.append(Send(to=self.membership.acceptors, message=self._accept(slot, value)))
-        effects.append(
-            Send(
-                to=self.membership.learners,
-                message=Value(ballot=self.ballot, slot=slot, value=value),
-            )
-        )
+        first = self.membership.quorum_size if relaxed else len(self._ranking)
+        accept = self._accept(slot, value, relaxed)
+        told = Value(ballot=self.ballot, slot=slot, value=value)
+        effects.append(Send(to=self._ranking[:first], message=accept))
+        effects.append(Send(to=self.membership.learners, message=told))
+        if later := self._ranking[first:]:
+            effects.append(Send(to=later, message=accept, relaxed=True))
         return effects
 
-    def _accept(self, slot: Slot, value: bytes) -> Accept:
-        return Accept(ballot=self.ballot, slot=slot, value=value, decided=self.decided)
+    def _accept(self, slot: Slot, value: bytes, relaxed: tuple[NodeId, ...] = ()) -> Accept:
+        return Accept(
+            ballot=self.ballot, slot=slot, value=value, decided=self.decided, relaxed=relaxed
+        )
 
     def _on_accepted(self, sender: NodeId, message: Accepted) -> list[Effect]:
         if message.ballot != self.ballot or self.phase is not Phase.LEADING:

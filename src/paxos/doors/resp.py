@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from paxos.core.effects import Deliver
 from paxos.core.settings import Limits
 from paxos.core.trace import Level, Trace
 from paxos.core.types import NodeId
@@ -71,6 +72,7 @@ class RespDoor:
         self._started_s = 0.0
         self._connections: dict[int, RespConnection] = {}
         self._marked: list[RespConnection] = []
+        self._delivering = False
         self._emptied: asyncio.Event | None = None  # set once stopped and all have gone
         self._number = 0
         self._accepted = 0
@@ -118,6 +120,16 @@ class RespDoor:
         found = self._connections.get(connection)
         if found is not None:
             found.deliver(replies)
+
+    def deliver_all(self, deliveries: list[Deliver]) -> None:
+        """Hand over all replies of a turn, and write them at once: a further turn of the event
+        loop would cost a system call. Raises as `deliver` does.
+        """
+        self._delivering = True
+        for delivery in deliveries:
+            self.deliver(delivery.connection, delivery.replies)
+        self._delivering = False
+        self._flush()
 
     def resume(self) -> None:
         """Read from clients again: the gateway is not overloaded any more."""
@@ -197,7 +209,7 @@ class RespDoor:
 
     def mark(self, connection: RespConnection) -> None:
         """Flush `connection` at the end of this turn of the event loop, with all others marked."""
-        if not self._marked:
+        if not self._marked and not self._delivering:
             self.loop.call_soon(self._flush)
         self._marked.append(connection)
 

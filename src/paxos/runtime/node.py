@@ -92,7 +92,7 @@ class NodeRuntime:
         self._cluster_shown = ""
         self._down_since: dict[NodeId, float] = {}
         self._refusals: dict[tuple[str, str], float] = {}
-        self.deliver: Callable[[int, list[Any]], None] | None = None
+        self.deliver: Callable[[list[Deliver]], None] | None = None
         self.resume: Callable[[], None] | None = None
         self.connections: Callable[[], int] | None = None
         self._was_overloaded = False
@@ -143,19 +143,21 @@ class NodeRuntime:
         if self._stopped or self._links is None:
             return
         links = self._links
+        deliveries: list[Deliver] = []
         for effect in self._stepper.release():
             kind = type(effect)
             if kind is Send:
-                links.send(effect.to, effect.message)  # type: ignore[union-attr]
+                links.send(effect.to, effect.message, effect.relaxed)  # type: ignore[union-attr]
             elif kind is Deliver:
-                if self.deliver is not None:
-                    self.deliver(effect.connection, effect.replies)  # type: ignore[union-attr]
+                deliveries.append(effect)  # type: ignore[arg-type]
             elif kind is SetTimer:
                 self._timers.set(effect.name, effect.after_ms)  # type: ignore[union-attr]
             elif kind is CancelTimer:
                 self._timers.cancel(effect.name)  # type: ignore[union-attr]
             elif kind is Trace:
                 self.note(effect)  # type: ignore[arg-type]
+        if deliveries and self.deliver is not None:
+            self.deliver(deliveries)
         links.flush()
         if (cluster := self.cluster()) != self._cluster_shown:
             self._cluster_shown = cluster

@@ -20,6 +20,7 @@ import msgspec
 from paxos.core.acceptor import Acceptor
 from paxos.core.discovery import Discovery
 from paxos.core.effects import (
+    LINGER_MS,
     CancelTimer,
     ClientGone,
     ClientReads,
@@ -199,6 +200,8 @@ class World:
         self._order = itertools.count()
         self._timer_ids = itertools.count(1)
         self._last_arrival: dict[tuple[NodeId, NodeId], float] = {}
+        # Relaxed messages that stay behind, per link and life of their sender.
+        self._lingering: dict[tuple[NodeId, NodeId], tuple[int, list[AnyMessage]]] = {}
         self._closed: dict[tuple[NodeId, NodeId], float] = {}
         # A dict for its order: sets of strings are ordered by PYTHONHASHSEED.
         self._linked: dict[frozenset[NodeId], tuple[NodeId, NodeId]] = {}
@@ -546,7 +549,7 @@ class World:
         for effect in effects:
             if type(effect) is Send:
                 to = tuple(name for name in effect.to if self.random.random() < 0.5)
-                told.append(Send(to=to, message=effect.message))
+                told.append(Send(to=to, message=effect.message, relaxed=effect.relaxed))
         return told
 
     def _tell_identity(self, name: NodeId) -> None:
@@ -558,11 +561,15 @@ class World:
 
     def _perform(self, node: SimulatedNode, effect: Effect) -> None:
         match effect:
-            case Send(to=to, message=message):
+            case Send(to=to, message=message, relaxed=relaxed):
                 if self.observer is not None:
                     self.observer.sent(node, effect)
                 for other in to:
-                    self._send(node.name, other, message)
+                    if relaxed:
+                        self._linger(node, other, message)
+                    else:
+                        self._flush(node, other)
+                        self._send(node.name, other, message)
             case SetTimer(name=name, after_ms=after_ms):
                 self._set_timer(node, name, after_ms)
             case CancelTimer(name=name):
@@ -573,6 +580,24 @@ class World:
                     self.observer.delivered(connection, replies)
             case Trace():
                 self.traces.append((self.now_ms, node.name, effect))
+
+    def _linger(self, node: SimulatedNode, to: NodeId, message: AnyMessage) -> None:
+        """Keep a relaxed message until something urgent goes the same way, or for a while. One
+        that its node leaves behind when it dies is lost.
+        """
+        life, messages = self._lingering.get((node.name, to), (0, []))
+        if messages and life == node.life:
+            messages.append(message)
+            return
+        self._lingering[node.name, to] = (node.life, [message])
+        self.after(self.random.uniform(0.0, LINGER_MS), lambda: self._flush(node, to))
+
+    def _flush(self, node: SimulatedNode, to: NodeId) -> None:
+        """Send what has stayed behind."""
+        life, messages = self._lingering.pop((node.name, to), (0, []))
+        if node.running and life == node.life:
+            for message in messages:
+                self._send(node.name, to, message)
 
     def _set_timer(self, node: SimulatedNode, name: str, after_ms: float) -> None:
         number = next(self._timer_ids)

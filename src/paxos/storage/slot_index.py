@@ -68,9 +68,13 @@ class SlotIndex:
             page = self._pages.get(number)
             if page is None:
                 continue
-            slot = number << _PAGE_BITS
-            for ballot, _, _, _, _ in _ROW.iter_unpack(page):
-                if ballot and first <= slot <= last:
+            # Only the rows asked for: an acceptor looks one slot up for every Accept.
+            base = number << _PAGE_BITS
+            slot = max(first, base)
+            end = min(last, base + _PAGE_MASK) + 1
+            rows = memoryview(page)[(slot - base) * _ROW.size : (end - base) * _ROW.size]
+            for ballot, _, _, _, _ in _ROW.iter_unpack(rows):
+                if ballot:
                     yield Slot(slot), Ballot(ballot)
                 slot += 1
 

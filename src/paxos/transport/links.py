@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
+from paxos.core.effects import LINGER_MS
 from paxos.core.errors import ConfigurationError, RemoteProtocolError
 from paxos.core.quorum import Membership
 from paxos.core.types import NodeId, Role, number_of, role_of
@@ -37,6 +38,8 @@ REDIAL_SECONDS_MAX = 0.5
 UNPROVEN_CONNECTIONS_MAX = 256
 DEAD_PEER_MS = 3000
 WRITE_HIGH_WATER_BYTES = 4 * 1024 * 1024
+LINGERING_BYTES_MAX = 64 * 1024
+"""Relaxed frames that are more than this are written at once: waiting would save nothing."""
 
 _DIALS: dict[Role, tuple[Role, ...]] = {
     Role.CLIENT: (Role.PROPOSER, Role.LEARNER, Role.DISCOVERY),
@@ -95,6 +98,9 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._urgent = False
+        self.lingering = False
         self.peer: Peer | None = None
         self.since = links.loop.time()
         self.closed: asyncio.Future[None] = links.loop.create_future()
@@ -187,13 +193,21 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def send(self, framed: bytes) -> bool:
-        """Queue a frame for the end of this turn; tell whether it is the turn's first."""
+    def send(self, framed: bytes, relaxed: bool = False) -> bool:
+        """Queue a frame; tell whether the link shall be flushed at the end of this turn and was
+        not yet to be. A relaxed frame stays behind, unless there are many bytes of them.
+        """
         self._out.append(framed)
-        return len(self._out) == 1
+        self._out_bytes += len(framed)
+        if self._urgent or (relaxed and self._out_bytes < LINGERING_BYTES_MAX):
+            return False
+        self._urgent = True
+        return True
 
     def flush(self) -> None:
-        """Write what this turn has queued, in one call."""
+        """Write what has been queued, in one call."""
+        self._urgent = self.lingering = False
+        self._out_bytes = 0
         if self._transport is None or not self._out:
             return
         out, self._out = self._out, []
@@ -248,6 +262,7 @@ class Links:
         self._links: dict[NodeId, Link] = {}
         self._unproven: set[Link] = set()
         self._dirty: list[Link] = []
+        self._lingering: list[Link] = []
         self._server: asyncio.Server | None = None
         self._dialers: list[asyncio.Task[None]] = []
 
@@ -372,8 +387,11 @@ class Links:
 
     # the runtime calls these --------------------------------------------------
 
-    def send(self, to: tuple[NodeId, ...], message: Any) -> None:
-        """Queue a message, encoded once, for each node that has a link; drop it for the others."""
+    def send(self, to: tuple[NodeId, ...], message: Any, relaxed: bool = False) -> None:
+        """Queue a message, encoded once, for each node that has a link; drop it for the others.
+
+        A relaxed one leaves with the next that is not, or after `LINGER_MS`.
+        """
         links = self._links
         framed: bytes | None = None
         for node in to:
@@ -383,8 +401,19 @@ class Links:
                 continue
             if framed is None:
                 framed = frame(self._encoder.encode(message))
-            if link.send(framed):
+            if link.send(framed, relaxed):
                 self._dirty.append(link)
+            elif relaxed and not link.lingering:
+                link.lingering = True
+                if not self._lingering:
+                    self.loop.call_later(LINGER_MS / 1000, self._flush_lingering)
+                self._lingering.append(link)
+
+    def _flush_lingering(self) -> None:
+        lingering, self._lingering = self._lingering, []
+        for link in lingering:
+            if link.lingering:
+                link.flush()
 
     def flush(self) -> None:
         """Write what this turn has queued, one write per link."""
