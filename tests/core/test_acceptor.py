@@ -26,7 +26,7 @@ from tests.core.builders import (
 )
 
 from paxos.core.acceptor import Acceptor, Phase
-from paxos.core.effects import AcceptedEntry, Promised, Recovered, Stamped, Start
+from paxos.core.effects import AcceptedEntry, Promised, Recovered, Send, Stamped, Start
 from paxos.core.errors import VolumeDamaged
 from paxos.core.messages import (
     Abstain,
@@ -148,8 +148,21 @@ def test_a_vote_is_persisted_and_told_to_learners_and_leader_when_accepted() -> 
     effects = bench.receive(P1, accept(101, 3, b"hello", decided=2))
     assert records(effects) == [entry(3, 101, b"hello", decided=2)]
     vote = Accepted(ballot=Ballot(101), slot=Slot(3))
-    assert sent(effects, Accepted) == [((P1, L1, L2), vote)]
+    assert sent(effects, Accepted) == [((L1, L2, P1), vote)]
     assert bench.role.decided == 2
+
+
+def test_a_vote_stays_behind_for_those_that_do_not_wait_for_it_when_the_leader_says_so() -> None:
+    """messages.Accept: "theirs may travel later, with others"."""
+    bench = an_acceptor()
+    proposal = msgspec.structs.replace(accept(101, 3, b"hello"), relaxed=(L2, P1))
+    effects = bench.receive(P1, proposal)
+    assert records(effects) == [entry(3, 101, b"hello")]
+    vote = Accepted(ballot=Ballot(101), slot=Slot(3))
+    assert [e for e in effects if isinstance(e, Send)] == [
+        Send(to=(L1,), message=vote),
+        Send(to=(L2, P1), message=vote, relaxed=True),
+    ]
 
 
 def test_an_accept_raises_the_promise_when_no_prepare_came_before() -> None:

@@ -25,6 +25,7 @@ SAMPLES: dict[Any, Any] = {
     Ballot: 305,
     Slot: 11,
     NodeId: "acceptor-2",
+    NodeId | None: "learner-1",
     list[NodeId]: ["acceptor-1", "acceptor-3"],
     tuple[NodeId, ...]: ("acceptor-1", "acceptor-3"),
     dict[NodeId, str]: {"acceptor-2": "blank"},

@@ -33,7 +33,7 @@ from tests.core.builders import (
     traced,
 )
 
-from paxos.core.effects import Counted, Recovered, Stamped
+from paxos.core.effects import Counted, Effect, Recovered, Send, Stamped
 from paxos.core.errors import InvariantViolation
 from paxos.core.messages import (
     Abstain,
@@ -55,7 +55,7 @@ from paxos.core.messages import (
 )
 from paxos.core.proposer import NO_OP, Phase, Proposer
 from paxos.core.settings import Limits, Settings
-from paxos.core.types import Ballot, Slot
+from paxos.core.types import Ballot, NodeId, Slot
 from paxos.sim.world import membership_of
 from paxos.storage.memory import MemoryJournal
 
@@ -65,9 +65,21 @@ def kept(slot: int, ballot: int, value: bytes) -> AcceptedValue:
 
 
 def submit(
-    sequence: int, batch: bytes = b"batch", attempt: int = 1, stream: int = 1, head: int = 1
+    sequence: int,
+    batch: bytes = b"batch",
+    attempt: int = 1,
+    stream: int = 1,
+    head: int = 1,
+    learner: NodeId | None = None,
 ) -> Submit:
-    return Submit(stream=stream, attempt=attempt, head=head, sequence=sequence, batch=batch)
+    return Submit(
+        stream=stream,
+        attempt=attempt,
+        head=head,
+        sequence=sequence,
+        batch=batch,
+        learner=learner,
+    )
 
 
 def vote(bench: Bench, slot: int) -> Accepted:
@@ -630,3 +642,79 @@ def test_an_unknown_timer_does_nothing_when_it_fires() -> None:
     assert a_leader().fire("unheard-of") == []
     assert a_proposer().fire("heartbeat") == []
     assert a_proposer().fire("resend") == []
+
+
+# ---------------------------------------------------------------- who is told at once
+
+
+def accepts(effects: list[Effect]) -> list[tuple[tuple[NodeId, ...], bool, tuple[NodeId, ...]]]:
+    """Return (to, relaxed, who does not wait for the votes) of every Accept that is sent."""
+    return [
+        (effect.to, effect.relaxed, effect.message.relaxed)
+        for effect in effects
+        if isinstance(effect, Send) and isinstance(effect.message, Accept)
+    ]
+
+
+def test_a_quorum_is_asked_at_once_and_the_others_later_when_one_learner_is_waited_for() -> None:
+    """proposer._propose: one lone write shall not wake up every process of the cluster."""
+    bench = a_leader()
+    bench.receive(C1, submit(1, learner=L1))
+    effects = bench.drain()
+    assert accepts(effects) == [((A1, A2), False, (L2, P1)), ((A3,), True, (L2, P1))]
+    assert [to for to, _ in sent(effects, Value)] == [LEARNERS]
+
+
+def test_each_learner_is_told_at_once_when_gateways_wait_for_both() -> None:
+    """Batches that share a slot hurry everybody that one of them hurries."""
+    bench = a_leader()
+    bench.receive(C1, submit(1, learner=L1))
+    bench.receive(C2, submit(1, learner=L2, stream=2))
+    assert accepts(bench.drain()) == [((A1, A2), False, (P1,)), ((A3,), True, (P1,))]
+
+
+def test_everybody_hurries_when_a_gateway_names_no_learner() -> None:
+    """messages.Submit: "None: it waits for any"."""
+    bench = a_leader()
+    bench.receive(C1, submit(1))
+    assert accepts(bench.drain()) == [(ACCEPTORS, False, ())]
+
+
+def test_the_leader_wants_votes_at_once_when_its_window_fills() -> None:
+    """proposer._relaxed: a leader that waits for votes late would have to hold batches back."""
+    bench = a_leader(settings=Settings(limits=Limits(slots_inflight_max=8)))
+    hurried = []
+    for number in range(1, 5):
+        bench.receive(C1, submit(number, learner=L1))
+        hurried += [P1 not in relaxed for _, late, relaxed in accepts(bench.drain()) if not late]
+    assert hurried == [False, False, True, True]
+
+
+def test_an_open_slot_is_sent_to_every_silent_acceptor_when_nothing_was_heard() -> None:
+    """A message that stayed behind may be lost: what is sent again hurries everybody."""
+    bench = a_leader()
+    bench.receive(C1, submit(1, learner=L1))
+    bench.drain()
+    bench.receive(A1, vote(bench, 1))
+    bench.now_ms += 1000
+    assert accepts(bench.fire("resend")) == [((A2, A3), False, ())]
+
+
+def test_an_acceptor_is_asked_later_when_it_has_not_answered_the_heartbeat() -> None:
+    """proposer._rank: a silent acceptor must not be one of those that everybody waits for."""
+    bench = a_leader()
+    for acceptor in (A2, A3):
+        bench.receive(acceptor, HeartbeatReply(ballot=bench.role.ballot, round=1))
+    bench.fire("heartbeat")
+    bench.receive(C1, submit(1, learner=L1))
+    assert [to for to, late, _ in accepts(bench.drain()) if not late] == [(A2, A3)]
+
+
+def test_an_acceptor_is_asked_later_when_its_link_closes() -> None:
+    """proposer._rank: the closing of a link is an immediate hint."""
+    bench = a_leader()
+    for acceptor in (A1, A2, A3):
+        bench.receive(acceptor, HeartbeatReply(ballot=bench.role.ballot, round=1))
+    bench.disconnect(A2)
+    bench.receive(C1, submit(1, learner=L1))
+    assert [to for to, late, _ in accepts(bench.drain()) if not late] == [(A1, A3)]

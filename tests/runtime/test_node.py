@@ -90,7 +90,7 @@ class FakeLinks:
     async def stop(self) -> None:
         self.order.append("stop links")
 
-    def send(self, to: tuple[NodeId, ...], message: Any) -> None:
+    def send(self, to: tuple[NodeId, ...], message: Any, relaxed: bool = False) -> None:
         self.sent.append((to, message))
         self.order.append(f"send {type(message).__name__}")
 
@@ -232,8 +232,8 @@ def test_each_effect_goes_where_it_belongs_when_released() -> None:
     """effects.py: Send, Deliver, SetTimer, CancelTimer, Trace."""
 
     async def test(node: Node) -> None:
-        delivered: list[tuple[int, list[Any]]] = []
-        node.runtime.deliver = lambda connection, replies: delivered.append((connection, replies))
+        delivered: list[Deliver] = []
+        node.runtime.deliver = delivered.extend
         node.role.answers[ClientWrites] = [
             SetTimer(name="short", after_ms=1),
             SetTimer(name="stopped", after_ms=1),
@@ -244,7 +244,7 @@ def test_each_effect_goes_where_it_belongs_when_released() -> None:
         ]
         node.runtime.submit(ClientWrites(connection=4, commands=[[b"X"]]))
         await node.turn()
-        assert delivered == [(4, ["OK", 1])]
+        assert delivered == [Deliver(connection=4, replies=["OK", 1])]
         assert node.logged[-1] == "something"
         assert node.links.sent[-1] == ((L1,), AskVolume())
         async with asyncio.timeout(10):

@@ -13,7 +13,7 @@ from paxos.core.types import Ballot, NodeId, Role, Slot, role_of
 from paxos.sim.world import membership_of
 from paxos.transport import links as links_module
 from paxos.transport.framing import frame
-from paxos.transport.links import Identity, dialed_by
+from paxos.transport.links import LINGERING_BYTES_MAX, Identity, dialed_by
 
 A1, A2, A3 = (NodeId(f"acceptor-{n}") for n in (1, 2, 3))
 L1 = NodeId("learner-1")
@@ -84,6 +84,57 @@ def test_one_link_stands_when_both_sides_run(play: Play) -> None:
         assert [peer.node for peer in one.connected] == [A2]
         assert len(one.links._dialers) > 0
         assert A1 not in dialed_by(A2, net.membership)
+
+    play(test)
+
+
+def test_relaxed_messages_leave_ahead_when_an_urgent_one_follows(play: Play) -> None:
+    """effects.Send: "it leaves before whatever is sent to the same node later"."""
+
+    async def test(net: Net) -> None:
+        one, other = await pair(net)
+        for slot in (1, 2):
+            one.links.send((A2,), vote(slot), relaxed=True)
+        one.links.flush()
+        assert one.links.connected[A2].lingering
+        one.links.send((A2,), vote(3))
+        one.links.flush()
+        assert not one.links.connected[A2].lingering
+        await until(lambda: len(other.messages) == 3, "all arrived")
+        assert [m.slot for _, m in other.messages] == [1, 2, 3]
+
+    play(test)
+
+
+def test_relaxed_messages_leave_together_when_nothing_follows(play: Play) -> None:
+    """effects.Send: a relaxed message stays behind for `LINGER_MS` at most."""
+
+    async def test(net: Net) -> None:
+        one, other = await pair(net)
+        link = one.links.connected[A2]
+        for slot in (1, 2):
+            one.links.send((A2,), vote(slot), relaxed=True)
+            one.links.flush()
+            assert link.lingering
+        await until(lambda: len(other.messages) == 2, "both arrived")
+        assert not link.lingering
+        one.links.send((A2,), vote(3), relaxed=True)
+        assert link.lingering
+        await until(lambda: len(other.messages) == 3, "the next arrived")
+
+    play(test)
+
+
+def test_relaxed_messages_leave_at_once_when_there_are_many_bytes(play: Play) -> None:
+    """links.LINGERING_BYTES_MAX: waiting would save nothing."""
+
+    async def test(net: Net) -> None:
+        one, other = await pair(net)
+        one.links.send((A2,), large(1, LINGERING_BYTES_MAX), relaxed=True)
+        assert not one.links.connected[A2].lingering
+        one.links.flush()
+        await until(lambda: other.messages, "it arrived")
+        assert other.messages == [(A1, large(1, LINGERING_BYTES_MAX))]
 
     play(test)
 

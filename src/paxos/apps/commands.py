@@ -22,6 +22,7 @@ from paxos.core.types import NodeId
 
 from . import config as configuration_module
 from . import local, run_file
+from .bench import bench
 from .chaos import chaos
 from .check_history import check_history
 from .cli import FAILED, WRONG_USAGE, named_node
@@ -408,3 +409,6 @@ app.command()(simulate)
 
 
 app.command()(modelcheck)
+
+
+app.command()(bench)

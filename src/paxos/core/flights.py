@@ -6,6 +6,7 @@ The bookkeeping of the gateway's role, without any of its decisions.
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import Any, TypeAlias
 
 import msgspec
@@ -71,7 +72,7 @@ class Chunk:
         self.connection = connection
         self.commands = commands
         self.arrived_ms = arrived_ms
-        self.size = sum(map(_size, commands))
+        self.size = size_of(commands)
 
 
 class Flight:
@@ -137,10 +138,23 @@ class Latencies:
         )
 
 
-def _size(command: Any) -> int:
-    """About how many bytes a command takes in a batch."""
+def size_of(commands: list[Any]) -> int:
+    """Return about how many bytes commands take in a batch.
+
+    Nearly all commands are lists of bytes, which are counted without a step of Python for each.
+    """
+    words = list(chain.from_iterable(commands))
+    if set(map(type, words)) == _BYTES_ONLY:
+        return 5 * (len(commands) + len(words)) + sum(map(len, words))
+    return sum(map(_nested_size, commands))
+
+
+_BYTES_ONLY = {bytes}
+
+
+def _nested_size(command: Any) -> int:
     if isinstance(command, bytes):
         return len(command) + 5
     if isinstance(command, list):
-        return 5 + sum(map(_size, command))
+        return 5 + sum(map(_nested_size, command))
     return 9

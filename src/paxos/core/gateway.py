@@ -73,6 +73,8 @@ from .settings import Settings
 from .trace import Level, Trace
 from .types import NO_BALLOT, NodeId, Role, Slot, number_of, owner_of, role_of
 
+_decode_results = msgspec.msgpack.Decoder(list[Any]).decode
+
 NEW_ATTEMPT_TRIES = 3
 """A batch that was asked for so often without an answer is submitted as a new attempt."""
 
@@ -360,7 +362,7 @@ class Gateway:
         flight = self.flights.get(message.sequence)
         if flight is None or message.session != self.session or flight.replies is not None:
             return []
-        flight.replies = msgspec.msgpack.decode(message.results, type=list[Any])
+        flight.replies = _decode_results(message.results)
         self.confirmations.append(
             Confirmation(
                 slot=message.slot,
@@ -390,7 +392,7 @@ class Gateway:
         flight = flights.get(message.read)
         if flight is None or flight.replies is not None:
             return []
-        flight.replies = msgspec.msgpack.decode(message.results, type=list[Any])
+        flight.replies = _decode_results(message.results)
         flight.slot = message.slot
         effects: list[Effect] = []
         while flights:
