@@ -26,6 +26,7 @@ COST = "cost"
 PIPELINE = "pipeline"
 MEMORY = "memory"
 FAILOVER = "failover"
+OVERLOAD = "overload"
 GROUPS = {
     WRITES: "writes by requests outstanding, on few connections and on one per request",
     READS: "linearizable reads, likewise",
@@ -36,9 +37,10 @@ GROUPS = {
     PIPELINE: "redis-benchmark beside this project's generator, on this system",
     MEMORY: "memory, idle and with 1,000,000 keys",
     FAILOVER: "the leader killed, and stopped for a while, under steady writes",
+    OVERLOAD: "far more load than there is room for, floods, clients that do not read",
 }
 GROUPS_BY_FORM = {
-    QUICK: frozenset({WRITES, READS, MEMORY, FAILOVER}),
+    QUICK: frozenset({WRITES, READS, MEMORY, FAILOVER, OVERLOAD}),
     FULL: frozenset(GROUPS),
 }
 
@@ -71,6 +73,8 @@ FILL_PER_S = {"paxos": 40_000.0, "etcd": 11_000.0, "zookeeper": 10_000.0}
 FILL_PER_S_ELSE = 4_000.0
 """About how many keys a second are written, for the estimate."""
 KILL_S = 5.2
+OVERLOAD_STEPS = 36
+"""About how many loads the overload stage runs, for the estimate."""
 STOP_S = 8.7
 
 
@@ -88,6 +92,8 @@ class Stage:
     """How many of each kind (kill, stop)."""
     pipeline: bool = False
     """redis-benchmark instead of this project's generator."""
+    overload: bool = False
+    """Ever higher loads, and neighbours that disturb; see overload.py."""
     systems: tuple[str, ...] = SYSTEMS
     once: bool = False
     """In the first round alone."""
@@ -130,6 +136,8 @@ def stages(form: str, groups: Collection[str], failovers: int) -> list[Stage]:
         found.append(_big_stage(form, groups))
     if PIPELINE in groups:
         found.append(Stage("redis-benchmark", pipeline=True, systems=("paxos",)))
+    if OVERLOAD in groups:
+        found.append(Stage("overload", overload=True, systems=("paxos",), once=form == QUICK))
     if FAILOVER in groups:
         found += _failover_stages(form, failovers)
     return found
@@ -234,5 +242,7 @@ def estimate_s(turn: Turn, wishes: Wishes, start_s: float, can: Callable[[Load],
         seconds += stage.fill_keys * stage.fill_value_bytes / 50e6
     if stage.pipeline:
         seconds += 15.0
+    if stage.overload:
+        seconds += OVERLOAD_STEPS * per_load_s
     failovers = stage.failovers or {}
     return seconds + failovers.get("kill", 0) * KILL_S + failovers.get("stop", 0) * STOP_S

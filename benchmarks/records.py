@@ -72,6 +72,31 @@ class PipelineRecord:
     p99_ms: float
 
 
+@dataclass(frozen=True)
+class OverloadRecord:
+    """One level of a series of ever higher loads."""
+
+    round: int
+    system: str
+    series: str
+    load: Load
+    result: Result
+    gateway_peak_bytes: int
+    """The highest that any gateway held meanwhile (RSS)."""
+
+
+@dataclass(frozen=True)
+class NeighbourRecord:
+    """What a client with few requests outstanding saw alone, and beside a disturbance."""
+
+    round: int
+    system: str
+    disturbance: str
+    op: str
+    alone: Result
+    beside: Result
+
+
 @dataclass
 class Run:
     """Everything that one run has measured."""
@@ -89,6 +114,8 @@ class Run:
     memory: list[MemoryRecord] = field(default_factory=list)
     failovers: list[FailoverRecord] = field(default_factory=list)
     pipeline: list[PipelineRecord] = field(default_factory=list)
+    overload: list[OverloadRecord] = field(default_factory=list)
+    neighbours: list[NeighbourRecord] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """What could not be measured, and why."""
 
@@ -111,6 +138,16 @@ def read(file: Path) -> Run:
             for one in found["failovers"]
         ]
         found["pipeline"] = [PipelineRecord(**one) for one in found["pipeline"]]
+        found["overload"] = [
+            OverloadRecord(**{**one, "load": Load(**one["load"]), "result": _result(one["result"])})
+            for one in found.get("overload", [])
+        ]
+        found["neighbours"] = [
+            NeighbourRecord(
+                **{**one, "alone": _result(one["alone"]), "beside": _result(one["beside"])}
+            )
+            for one in found.get("neighbours", [])
+        ]
         return Run(**found)
     except OSError as error:
         raise BenchmarkError(f"{file} cannot be read: {error.strerror}") from error

@@ -8,12 +8,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from . import summary
+from . import overload, summary
 from .accounting import GENERATOR
 from .failover import KILL, STOP
 from .generator import Load
 from .plan import BASELINE, SYSTEMS
-from .records import Run
+from .records import NeighbourRecord, OverloadRecord, Run
 from .targets import MIB, SUBJECT
 
 TITLES = {
@@ -35,6 +35,7 @@ def markdown(run: Run) -> str:
         *_loads(run),
         _costs(run),
         _failovers(run),
+        *_overload(run),
         _memory(run),
         _pipeline(run),
         _failures(run),
@@ -237,6 +238,92 @@ def _failovers(run: Run) -> str:
         "## Failover\n\nThe longest time without an acknowledged write, of 16 outstanding on 4 "
         f"connections.\n\n{table(head, rows)}"
     )
+
+
+def _overload(run: Run) -> list[str]:
+    """Return the tables of the levels, of what is left of the peak, and of the neighbours."""
+    by_series: dict[str, dict[int, list[OverloadRecord]]] = {}
+    for one in run.overload:
+        levels = by_series.setdefault(one.series, {})
+        levels.setdefault(overload.pressure(one.series, one.load), []).append(one)
+    rows: list[Sequence[str]] = []
+    kept: list[Sequence[str]] = []
+    for series, levels in by_series.items():
+        rates = {at: _mid([one.result.rate for one in found]) for at, found in levels.items()}
+        for at, found in levels.items():
+            results = [one.result for one in found]
+            rows.append(
+                (
+                    f"{series}: {at:,}",
+                    rate(rates[at]),
+                    number(_mid([one.p50_ms for one in results])),
+                    number(_mid([one.p99_ms for one in results])),
+                    number(max(one.max_ms for one in results)),
+                    number(max(one.gateway_peak_bytes for one in found) / MIB),
+                    str(sum(one.errors for one in results)),
+                )
+            )
+        if (found_at := overload.verdict(rates)) is not None:
+            saturating, over, share = found_at
+            reached = _met(share >= overload.KEPT_MIN)
+            kept.append(
+                (series, f"{saturating:,}", f"{over:,}", rate(rates[over]), number(share), reached)
+            )
+    parts = []
+    if rows:
+        columns = (
+            "outstanding, or clients",
+            "per s",
+            "p50 ms",
+            "p99 ms",
+            "max",
+            "gateway MiB",
+            "err",
+        )
+        parts.append(
+            "## Overload\n\nWrites. A flood's clients send as fast as their sockets take it; its "
+            "latency counts from when they hand a request to their own buffer."
+            f"\n\n{table(columns, rows)}"
+        )
+    if kept:
+        summed = ("series", "saturated at", "four times that", "per s", "of the peak", "")
+        parts.append(table(summed, kept))
+    if run.neighbours:
+        parts.append(_neighbours(run.neighbours))
+    return parts
+
+
+def _neighbours(found: Sequence[NeighbourRecord]) -> str:
+    rows = []
+    for disturbance, op in dict.fromkeys((one.disturbance, one.op) for one in found):
+        these = [one for one in found if (one.disturbance, one.op) == (disturbance, op)]
+        rows.append(
+            (
+                f"{op} beside {disturbance}",
+                rate(_mid([one.alone.rate for one in these])),
+                rate(_mid([one.beside.rate for one in these])),
+                number(_mid([one.beside.rate / one.alone.rate for one in these])),
+                number(_mid([one.alone.p99_ms for one in these])),
+                number(_mid([one.beside.p99_ms for one in these])),
+                number(max(one.beside.max_ms for one in these)),
+                str(sum(one.beside.errors for one in these)),
+            )
+        )
+    head = (
+        "4 outstanding on 4",
+        "alone, per s",
+        "beside",
+        "ratio",
+        "p99 alone",
+        "p99",
+        "max",
+        "err",
+    )
+    return f"## A client beside others that misbehave\n\n{table(head, rows)}"
+
+
+def _mid(values: Iterable[float]) -> float:
+    return statistics.median(values)
 
 
 def _memory(run: Run) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from . import accounting, failover, plan, redis_benchmark, summary
+from . import accounting, failover, overload, plan, redis_benchmark, summary
 from .clusters.base import Cluster
 from .errors import BenchmarkError
 from .generator import Load, Result, Timing
@@ -85,7 +85,7 @@ class Runner:
             for kind, count in (stage.failovers or {}).items()
             for number in range(1, count + 1)
         ]
-        steps = 1 + len(loads) + len(failovers) + stage.pipeline
+        steps = 1 + len(loads) + len(failovers) + stage.pipeline + stage.overload
         step_s = estimated_s / steps
         self._tell(turn, f"starting ({stage.name})")
         cluster.start()
@@ -102,6 +102,9 @@ class Runner:
             self._progress.done(step_s)
         if stage.pipeline:
             self._run.pipeline += redis_benchmark.measure(cluster, turn.round)
+            self._progress.done(step_s)
+        if stage.overload:
+            self._overload(turn, cluster)
             self._progress.done(step_s)
         dice = random.Random(f"{self._seed} {turn.system}")
         for kind, number in failovers:
@@ -153,6 +156,21 @@ class Runner:
             disturbance = f"  DISTURBED: others used {cost.elsewhere:.0%} of the processors"
         self._tell(turn, _line(load, result) + disturbance)
         self._save()
+
+    def _overload(self, turn: Turn, cluster: Cluster) -> None:
+        wishes = self._wishes
+        timing = Timing(wishes.warmup_s, wishes.measured_s, self._seed + turn.round)
+
+        def tell(text: str) -> None:
+            self._tell(turn, text)
+
+        is_full = wishes.form == plan.FULL
+        for level in overload.measure_levels(cluster, turn.round, is_full, timing, tell):
+            self._run.overload.append(level)
+            self._save()
+        for neighbour in overload.measure_neighbours(cluster, turn.round, timing, tell):
+            self._run.neighbours.append(neighbour)
+            self._save()
 
     def _lose_leader(
         self, turn: Turn, cluster: Cluster, kind: str, number: int, dice: random.Random

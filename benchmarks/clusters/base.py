@@ -9,7 +9,7 @@ import shutil
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -92,7 +92,11 @@ class Cluster(ABC):
 
     def begin(self, load: Load, timing: Timing) -> RunningLoad:
         """Start loading. Raises BenchmarkError when it cannot be started."""
-        return GeneratorRun(self.target, self.endpoints(), load, timing)
+        return self.begin_at(self.endpoints(), load, timing)
+
+    def begin_at(self, endpoints: Sequence[str], load: Load, timing: Timing) -> RunningLoad:
+        """Start loading at some of the endpoints. Raises BenchmarkError, likewise."""
+        return GeneratorRun(self.target, endpoints, load, timing)
 
     def can(self, load: Load) -> bool:
         """Tell whether this load can be measured here."""

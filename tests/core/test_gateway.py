@@ -242,6 +242,22 @@ def test_a_batch_is_closed_when_it_would_grow_too_large() -> None:
     assert [len(commands) for _, commands in batches(bench.drain())] == [2, 2, 1]
 
 
+def test_connections_take_turns_when_one_has_sent_far_more() -> None:
+    """One with many commands delays one with a single command by a chunk of each, not by all."""
+    limits = Limits(batches_inflight_max=1, batch_commands_max=2)
+    bench = ready(Settings(limits=limits))
+    write(bench, 1, b"first")
+    for number in range(4):
+        bench.write(1, [b"WRITE", b"a%d" % number])
+    bench.write(2, [b"WRITE", b"b"])
+    bench.write(1, [b"WRITE", b"a4"])
+    sent: list[bytes] = []
+    for sequence in range(1, 5):
+        bench.receive(L1, results(sequence, *[sequence] * 2))
+        sent += [command[1] for _, commands in batches(bench.drain()) for command in commands]
+    assert sent == [b"a0", b"b", b"a1", b"a2", b"a3", b"a4"]
+
+
 def test_replies_come_in_order_when_results_overtake_each_other() -> None:
     """Order within a connection: clients never see results overtake."""
     bench = ready()

@@ -701,7 +701,7 @@ def test_an_open_slot_is_sent_to_every_silent_acceptor_when_nothing_was_heard() 
 
 
 def test_an_acceptor_is_asked_later_when_it_has_not_answered_the_heartbeat() -> None:
-    """proposer._rank: a silent acceptor must not be one of those that everybody waits for."""
+    """proposer._in_turn: a silent acceptor must not be one of those that everybody waits for."""
     bench = a_leader()
     for acceptor in (A2, A3):
         bench.receive(acceptor, HeartbeatReply(ballot=bench.role.ballot, round=1))
@@ -711,7 +711,7 @@ def test_an_acceptor_is_asked_later_when_it_has_not_answered_the_heartbeat() -> 
 
 
 def test_an_acceptor_is_asked_later_when_its_link_closes() -> None:
-    """proposer._rank: the closing of a link is an immediate hint."""
+    """proposer._in_turn: the closing of a link is an immediate hint."""
     bench = a_leader()
     for acceptor in (A1, A2, A3):
         bench.receive(acceptor, HeartbeatReply(ballot=bench.role.ballot, round=1))

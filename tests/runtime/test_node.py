@@ -342,10 +342,28 @@ def test_doors_read_on_when_the_queue_has_room_again() -> None:
         node.runtime.submit(TimerFired(name="x"))
         await node.turn()
         assert resumed == []
-        node.role._queued_bytes = 10
+        node.role._queued_bytes = 8
         node.runtime.submit(TimerFired(name="x"))
         await node.turn()
+        assert resumed == [], "room for a single client only: the others would stop at once"
+        node.role._queued_bytes = 7
         node.runtime.submit(TimerFired(name="x"))
+        await node.turn()
+        assert resumed == [True]
+
+    play(test, Settings(limits=Limits(gateway_queue_bytes_max=10)))
+
+
+def test_doors_read_on_when_the_queue_fills_and_empties_within_one_turn() -> None:
+    """A door that stopped in the middle of a turn would otherwise never be told to go on."""
+
+    async def test(node: Node) -> None:
+        resumed: list[bool] = []
+        node.runtime.resume = lambda: resumed.append(True)
+        node.role._queued_bytes = 11
+        node.runtime.submit(TimerFired(name="x"))
+        assert node.runtime.overloaded, "a door that looks now stops"
+        node.role._queued_bytes = 0
         await node.turn()
         assert resumed == [True]
 

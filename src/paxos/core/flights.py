@@ -75,6 +75,63 @@ class Chunk:
         self.size = size_of(commands)
 
 
+class FairQueue:
+    """Chunks that wait to be sent. Connections take turns, a chunk each, so that one with many
+    commands delays one with a single command by a chunk; each keeps the order of its own.
+    """
+
+    __slots__ = ("_next", "_rest")
+
+    def __init__(self) -> None:
+        # The first chunk of every connection that has some, in the order of their turns, and
+        # what each has behind that.
+        self._next: deque[Chunk] = deque()
+        self._rest: dict[int, deque[Chunk] | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._next)
+
+    @property
+    def first(self) -> Chunk:
+        """The chunk whose turn it is; IndexError when there is none."""
+        return self._next[0]
+
+    def append(self, chunk: Chunk) -> None:
+        """Put a chunk behind those of its connection."""
+        if chunk.connection not in self._rest:
+            self._rest[chunk.connection] = None
+            self._next.append(chunk)
+            return
+        rest = self._rest[chunk.connection]
+        if rest is None:
+            rest = self._rest[chunk.connection] = deque()
+        rest.append(chunk)
+
+    def popleft(self) -> Chunk:
+        """Take the chunk whose turn it is; its connection's next one waits for a turn anew."""
+        chunk = self._next.popleft()
+        if rest := self._rest[chunk.connection]:
+            self._next.append(rest.popleft())
+        else:
+            del self._rest[chunk.connection]
+        return chunk
+
+    def expire(self, oldest_ms: float) -> list[Chunk]:
+        """Take out what arrived no later than `oldest_ms`, each connection's in its order."""
+        if not any(chunk.arrived_ms <= oldest_ms for chunk in self._next):
+            return []  # what stands behind a first chunk is no older
+        expired: list[Chunk] = []
+        kept: list[Chunk] = []
+        for first in self._next:
+            for chunk in (first, *(self._rest[first.connection] or ())):
+                (expired if chunk.arrived_ms <= oldest_ms else kept).append(chunk)
+        self._next.clear()
+        self._rest.clear()
+        for chunk in kept:
+            self.append(chunk)
+        return expired
+
+
 class Flight:
     """A batch of writes, or a group of reads, that is under way."""
 
@@ -96,7 +153,8 @@ class Flight:
         self.commands = [command for chunk in chunks for command in chunk.commands]
         self.count = len(self.commands)
         self.origins: list[Origin] = [(c.connection, len(c.commands)) for c in chunks]
-        self.arrived_ms = chunks[0].arrived_ms
+        # Its oldest commands': they come from several connections, which take turns.
+        self.arrived_ms = min(chunk.arrived_ms for chunk in chunks)
         self.asked_ms = now_ms
         self.tries = 1
         self.packed = b""

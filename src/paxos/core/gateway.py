@@ -44,6 +44,7 @@ from .flights import (
     ClientCommands,
     Confirmation,
     Connection,
+    FairQueue,
     Flight,
     GatewayStatus,
     Latencies,
@@ -99,9 +100,9 @@ class Gateway:
         self._attempt = 0
         self._acknowledged = 0
         self._learner: NodeId | None = None
-        self._writes: deque[Chunk] = deque()
-        self._reads: deque[Chunk] = deque()
-        self._stale_reads: deque[Chunk] = deque()
+        self._writes = FairQueue()
+        self._reads = FairQueue()
+        self._stale_reads = FairQueue()
         self._queued_bytes = 0
         self._queued = 0
         self._queued_ms = {"log": 0.0, "read": 0.0, "stale": 0.0}
@@ -124,6 +125,12 @@ class Gateway:
     def overloaded(self) -> bool:
         """Whether doors shall stop reading from clients until this is false again."""
         return self._queued_bytes > self._limits.gateway_queue_bytes_max
+
+    @property
+    def relieved(self) -> bool:
+        """Whether doors that have stopped may read again: with room for many clients, so that
+        they are not all stopped and started for every batch that leaves."""
+        return self._queued_bytes <= self._limits.gateway_queue_bytes_max * 3 // 4
 
     # ------------------------------------------------------------ step
 
@@ -264,14 +271,14 @@ class Gateway:
             start = end
         return effects
 
-    def _take(self, queue: deque[Chunk]) -> list[Chunk]:
+    def _take(self, queue: FairQueue) -> list[Chunk]:
         """Take as many chunks as fit one batch, at least one."""
         chunks = [queue.popleft()]
         size, count = chunks[0].size, len(chunks[0].commands)
         limits = self._limits
         while queue:
-            size += queue[0].size
-            count += len(queue[0].commands)
+            size += queue.first.size
+            count += len(queue.first.commands)
             if size > limits.batch_bytes_max or count > limits.batch_commands_max:
                 break
             chunks.append(queue.popleft())
@@ -337,7 +344,7 @@ class Gateway:
             effects.append(self._submit(leader, sequence, flight))
         return effects
 
-    def _send_reads(self, learner: NodeId, queue: deque[Chunk], now_ms: float) -> Effect:
+    def _send_reads(self, learner: NodeId, queue: FairQueue, now_ms: float) -> Effect:
         flight = Flight(self._take(queue), now_ms)
         flight.packed = msgspec.msgpack.encode(flight.commands)
         flight.commands = []
@@ -627,26 +634,20 @@ class Gateway:
         effects: list[Effect] = []
         missing = self.whats_missing() or "no answer came"
         why = f"{missing} (waited {self._timeouts.request_ms / 1000:g} s)"
-        for flight in self.flights.values():
-            if flight.arrived_ms > oldest:
-                break
+        for number in _up_to_expired(self.flights, oldest):
+            flight = self.flights[number]
             if flight.origins:
                 effects.extend(self._fail(flight, _unknown(why), now_ms))
         for flights in (self._read_flights, self._stale_flights):
-            for number, flight in list(flights.items()):
-                if flight.arrived_ms > oldest:
-                    break
-                del flights[number]
+            for number in _up_to_expired(flights, oldest):
+                flight = flights.pop(number)
                 effects.extend(self._fail(flight, _unavailable("read", why), now_ms))
         for queue, what in (
             (self._writes, "write"),
             (self._reads, "read"),
             (self._stale_reads, "read"),
         ):
-            # Not only from the front: what was parked for a while is queued late.
-            expired = [chunk for chunk in queue if chunk.arrived_ms <= oldest]
-            for chunk in expired:
-                queue.remove(chunk)
+            for chunk in queue.expire(oldest):
                 self._count_out(chunk)
                 self._errors += len(chunk.commands)
                 origins = [(chunk.connection, len(chunk.commands))]
@@ -706,6 +707,15 @@ class Gateway:
             write_ms=self._write_ms.status(),
             read_ms=self._read_ms.status(),
         )
+
+
+def _up_to_expired(flights: dict[int, Flight], oldest_ms: float) -> list[int]:
+    """Return the flights up to the last that has run out of time. Those before it may hold
+    earlier commands of the same connections, which must be answered first."""
+    numbers = list(flights)
+    while numbers and flights[numbers[-1]].arrived_ms > oldest_ms:
+        numbers.pop()
+    return numbers
 
 
 def _unknown(why: str) -> dict[str, str]:

@@ -156,8 +156,8 @@ class Proposer:
         self._abstaining: dict[NodeId, str] = {}
         self._announced: LeaderState | None = None
         self._gateways: set[NodeId] = set()
-        # The acceptors, those that answer in front: a quorum of them is asked at once.
-        self._ranking = membership.acceptors
+        # The acceptors that have not answered the latest heartbeat: they are asked last.
+        self._silent: frozenset[NodeId] = frozenset()
         self._elections = 0
         self._proposals = 0
 
@@ -267,7 +267,7 @@ class Proposer:
         self._abstaining.pop(peer, None)
         if peer in self._acknowledged:
             self._acknowledged[peer] = 0
-            self._rank()
+            self._silent |= {peer}
         leader = self._election.leader
         if leader == NO_BALLOT or owner_of(leader) != peer or self.phase is not Phase.FOLLOWING:
             return []
@@ -385,6 +385,7 @@ class Proposer:
         self._stamped_ms = 0  # what an earlier leadership stamped may never have been chosen
         self._round = 0
         self._acknowledged = dict.fromkeys(self.membership.acceptors, 0)
+        self._silent = frozenset()
         effects: list[Effect] = [
             CancelTimer(name="prepare"),
             CancelTimer(name="election"),
@@ -464,16 +465,8 @@ class Proposer:
             return []
         if not self.membership.is_quorum(self._answering()):
             return self._step_down("no quorum of acceptors answers the heartbeats", dice)
-        self._rank()
+        self._silent = frozenset(a for a, r in self._acknowledged.items() if r < self._round)
         return self._beat()
-
-    def _rank(self) -> None:
-        """Put the acceptors behind that have not answered the latest heartbeat; the others keep
-        their places.
-        """
-        self._ranking = tuple(
-            sorted(self._ranking, key=lambda a: self._acknowledged[a] < self._round)
-        )
 
     def _answering(self) -> list[NodeId]:
         patience = -(-self._timeouts.suspect_ms // self._timeouts.heartbeat_ms)
@@ -644,14 +637,24 @@ class Proposer:
         self.open[slot] = Open(value, now_ms)
         self._open_bytes += len(value)
         self._proposals += 1
-        first = self.membership.quorum_size if relaxed else len(self._ranking)
+        first, later = self._in_turn() if relaxed else (self.membership.acceptors, ())
         accept = self._accept(slot, value, relaxed)
         told = Value(ballot=self.ballot, slot=slot, value=value)
-        effects.append(Send(to=self._ranking[:first], message=accept))
+        effects.append(Send(to=first, message=accept))
         effects.append(Send(to=self.membership.learners, message=told))
-        if later := self._ranking[first:]:
+        if later:
             effects.append(Send(to=later, message=accept, relaxed=True))
         return effects
+
+    def _in_turn(self) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...]]:
+        """Return a quorum of acceptors that is asked at once, if need be silent ones among them,
+        and those that are asked later.
+        """
+        acceptors, silent = self.membership.acceptors, self._silent
+        if silent:
+            acceptors = tuple(sorted(acceptors, key=silent.__contains__))
+        quorum = self.membership.quorum_size
+        return acceptors[:quorum], acceptors[quorum:]
 
     def _accept(self, slot: Slot, value: bytes, relaxed: tuple[NodeId, ...] = ()) -> Accept:
         return Accept(

@@ -9,6 +9,7 @@ commands mean in `resp_dialogue`, bytes to commands in `resp_reader`, replies to
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +35,9 @@ OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 
 OUTPUT_BYTES_TOTAL_MAX = 512 * 1024 * 1024
 """Replies that all clients together may leave unread; the one that passes it is closed."""
+
+RESUMED_STEP = 61
+"""By how many clients the order moves on in which they are read from after a pause."""
 
 STOP_S = 1.0
 """How long clients may take to accept what is written when the door stops."""
@@ -75,6 +79,7 @@ class RespDoor:
         self._delivering = False
         self._emptied: asyncio.Event | None = None  # set once stopped and all have gone
         self._number = 0
+        self._resumed = 0
         self._accepted = 0
         self._refused = 0
         self._failed = 0
@@ -132,9 +137,15 @@ class RespDoor:
         self._flush()
 
     def resume(self) -> None:
-        """Read from clients again: the gateway is not overloaded any more."""
+        """Read from clients again, if that was paused: the gateway is not overloaded any more."""
+        if not self.paused:
+            return
         self.paused = False
-        for connection in list(self._connections.values()):
+        # The first ones to be read from may fill the queue again: others are first each time.
+        self._resumed += 1
+        connections = deque(self._connections.values())
+        connections.rotate(self._resumed * RESUMED_STEP)
+        for connection in connections:
             connection.govern()
 
     async def stop(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from paxos.core.effects import ClientGone
@@ -26,6 +27,13 @@ WRITES_OUTSTANDING_MAX = 10_000
 
 READS_OUTSTANDING_MAX = 1_000
 """The same while it reads, because replies to reads can be large."""
+
+OUTSTANDING_BYTES_MAX = 4 * 1024 * 1024
+"""The same in bytes received, so that one client with large values cannot fill the gateway's
+queue alone, which would stop all others. A larger command is taken when nothing else waits."""
+
+_COUNTED_BYTES = 16 * 1024
+"""Chunks of input that are smaller are not counted: their number is bounded."""
 
 WAITING_BYTES_MAX = 1024 * 1024
 """What the door's own replies may cost that wait behind the gateway's, before no more commands are
@@ -64,6 +72,10 @@ class RespConnection(asyncio.Protocol):
         self._replies = self._dialogue.replies
         self._transport = cast(asyncio.Transport, None)  # until connection_made
         self._held: list[Command] = []
+        # Large chunks of input under way: up to which command each reaches, and its bytes.
+        self._chunks: deque[tuple[int, int]] = deque()
+        self._outstanding_bytes = 0
+        self._fed_bytes = 0
         self._marked = False
         self._ending = False  # closes when everything is answered
         self._reading = True
@@ -96,6 +108,9 @@ class RespConnection(asyncio.Protocol):
                 self._held += commands
             else:
                 self._process(commands)
+            self._fed_bytes += len(data)
+            if commands:
+                self._count_input()
             data, self._reader.deferred = self._reader.deferred, b""
         self._after_input()
         if self._port.overloaded and not self._door.paused:
@@ -132,6 +147,8 @@ class RespConnection(asyncio.Protocol):
     def deliver(self, replies: list[Any]) -> None:
         """Take the gateway's next replies. Raises InvariantViolation for one nobody asked for."""
         self._replies.deliver(replies)
+        while self._chunks and self._chunks[0][0] <= self._replies.completed:
+            self._outstanding_bytes -= self._chunks.popleft()[1]
         if not self._marked:
             self._mark()
         if self._held or not self._reading:
@@ -212,12 +229,21 @@ class RespConnection(asyncio.Protocol):
         elif self._replies.out:
             self._mark()
 
+    def _count_input(self) -> None:
+        """Count the bytes of commands that were taken, until they are answered."""
+        fed, self._fed_bytes = self._fed_bytes, 0
+        position = self._dialogue.position
+        if fed >= _COUNTED_BYTES and position > self._replies.completed:
+            self._chunks.append((position, fed))
+            self._outstanding_bytes += fed
+
     def _must_wait(self) -> bool:
         """Tell whether no further command may be taken now."""
         bound = READS_OUTSTANDING_MAX if self._dialogue.reads else WRITES_OUTSTANDING_MAX
         replies = self._replies
         return (
             not self._writable
+            or self._outstanding_bytes >= OUTSTANDING_BYTES_MAX
             or self._dialogue.position - replies.completed >= bound
             or replies.waiting_bytes >= WAITING_BYTES_MAX
         )

@@ -95,7 +95,6 @@ class NodeRuntime:
         self.deliver: Callable[[list[Deliver]], None] | None = None
         self.resume: Callable[[], None] | None = None
         self.connections: Callable[[], int] | None = None
-        self._was_overloaded = False
         self._registration: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------ life
@@ -162,9 +161,10 @@ class NodeRuntime:
         if (cluster := self.cluster()) != self._cluster_shown:
             self._cluster_shown = cluster
             links.tell_identity()
-        if self._was_overloaded and not self.overloaded and self.resume is not None:
+        role = self.role_object
+        # Looked at in every turn: a queue can pass its bound and fall below it within one.
+        if self.resume is not None and isinstance(role, Gateway) and role.relieved:
             self.resume()
-        self._was_overloaded = self.overloaded
 
     def _on_timer(self, name: str) -> None:
         self.submit(TimerFired(name=name))
