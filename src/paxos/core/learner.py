@@ -506,8 +506,13 @@ class Learner:
         effects = self._apply_chosen(now_ms)
         if self.machine.applied > before and self._wanted() > self.machine.applied:
             more = self._ask_missing_values()
-            if not more and self._fetching is None:
-                more = [Send(to=self._membership.acceptors, message=self._ask_votes())]
+            following = self.pending.get(Slot(self.machine.applied + 1))
+            settled = following is not None and following.chosen is not None
+            # Values of later slots may be fetched while the next one needs the leader again.
+            stuck = self._unsticking and not self._unstick_last and not settled
+            if stuck or (not more and self._fetching is None):
+                ask = Send(to=self._membership.acceptors, message=self._ask_votes())
+                more = [*more, ask]
             effects.extend(more)
         return effects
 

@@ -117,11 +117,8 @@ EXPIRED_FORGOTTEN = Mutant(
     changes=(
         change(
             "core/gateway.py",
-            "        for flight in self.flights.values():\n"
-            "            if flight.arrived_ms > oldest:\n                break\n",
-            "        for number, flight in list(self.flights.items()):\n"
-            "            if flight.arrived_ms > oldest:\n                break\n"
-            "            del self.flights[number]\n",
+            "            flight = self.flights[number]\n",
+            "            flight = self.flights.pop(number)\n",
         ),
     ),
     killers=(DUELS,),
