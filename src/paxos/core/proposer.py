@@ -265,8 +265,7 @@ class Proposer:
     def _on_disconnected(self, peer: NodeId, dice: float) -> list[Effect]:
         self._gateways.discard(peer)
         self._abstaining.pop(peer, None)
-        if peer in self._acknowledged:
-            self._acknowledged[peer] = 0
+        if role_of(peer) is Role.ACCEPTOR:
             self._silent |= {peer}
         leader = self._election.leader
         if leader == NO_BALLOT or owner_of(leader) != peer or self.phase is not Phase.FOLLOWING:
