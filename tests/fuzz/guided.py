@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of one target, or of all, with atheris.
 
-    python -m tests.fuzz.guided TARGET|all [--seconds N] [--dry] [--json]
+    python -m tests.fuzz.guided TARGET|all [--seconds N] [--seed N] [--dry] [--json]
 
 It begins with the target's seeds and the kept corpus, follows what reaches new code, and then
 keeps the few inputs that reach the most (corpus/). An input that breaks something is kept in
@@ -71,8 +71,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return f"{said}: nothing found" if self.good else f"{said}: FOUND {', '.join(self.found)}"
 
 
-def fuzz(target: Target, seconds: int, *, dry: bool = False) -> Verdict:
-    """Run one target for so long; grow its corpus unless it is a `dry` run."""
+def fuzz(target: Target, seconds: int, *, seed: int = 0, dry: bool = False) -> Verdict:
+    """Run one target for so long; grow its corpus unless it is a `dry` run. A `seed` of 0 draws
+    one, which the output names.
+    """
     before = [*target.seeds(), *corpus.kept(corpus.CORPUS, target)]
     before = [data for data in before if len(data) <= target.bytes_max]
     with tempfile.TemporaryDirectory(prefix="guided-", dir=place_in_memory()) as name:
@@ -82,7 +84,7 @@ def fuzz(target: Target, seconds: int, *, dry: bool = False) -> Verdict:
         broken.mkdir()
         for data in before:
             (inputs / content_name(data)).write_bytes(data)
-        output, status = _run_child(target, seconds, inputs, broken)
+        output, status = _run_child(target, seconds, seed, inputs, broken)
         found = [corpus.keep(corpus.CRASHES, target, p.read_bytes()) for p in broken.iterdir()]
         if status == 0 and not found:
             grown = [path.read_bytes() for path in inputs.iterdir()]
@@ -106,7 +108,9 @@ def fuzz(target: Target, seconds: int, *, dry: bool = False) -> Verdict:
     )
 
 
-def _run_child(target: Target, seconds: int, inputs: Path, broken: Path) -> tuple[str, int]:
+def _run_child(
+    target: Target, seconds: int, seed: int, inputs: Path, broken: Path
+) -> tuple[str, int]:
     """Run the fuzzer in a process of its own, passing its progress on to stderr; return what it
     said and its status.
     """
@@ -116,6 +120,7 @@ def _run_child(target: Target, seconds: int, inputs: Path, broken: Path) -> tupl
         "tests.fuzz.guided_child",
         target.name,
         str(inputs),
+        f"-seed={seed}",
         f"-max_total_time={seconds}",
         f"-max_len={target.bytes_max}",
         f"-artifact_prefix={broken}/",
@@ -149,6 +154,7 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("target", choices=[*TARGETS, "all"])
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--seed", type=int, default=0, help="the fuzzer's; 0 draws one")
     parser.add_argument("--dry", action="store_true", help="leave the kept corpus as it is")
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     chosen = parser.parse_args()
@@ -156,7 +162,7 @@ def main() -> int:
     good = True
     try:
         for name in names:
-            verdict = fuzz(TARGETS[name], chosen.seconds, dry=chosen.dry)
+            verdict = fuzz(TARGETS[name], chosen.seconds, seed=chosen.seed, dry=chosen.dry)
             good = good and verdict.good
             if chosen.json:
                 print(json.dumps({**msgspec.to_builtins(verdict), "good": verdict.good}))

@@ -162,14 +162,18 @@ _BODY = re.compile(rb"content-length|transfer-encoding", re.IGNORECASE)
 
 
 def run(data: bytes) -> None:
-    """Ask in chunks and whole: without bodies, whose end an answer does not wait for, the
-    answers are the same.
+    """Ask in chunks and whole: without bodies, whose end an answer does not wait for, and within
+    what a request may be incomplete with, the answers are the same. Whether a log is still
+    followed at the end is the chunks' doing: bytes after the last request that a connection
+    takes end it, if they come during the answer.
     """
     stream = unpack(data)
     statuses, written, closed = visit(stream)
-    if not stream.mode & HURRIED and not _BODY.search(stream.body):
+    comparable = len(stream.body) <= REQUEST_BYTES_MAX and not _BODY.search(stream.body)
+    if comparable and not stream.mode & HURRIED:
         again, written_again, closed_again = visit(Stream(stream.mode, b"", stream.body))
-        assert (statuses, closed) == (again, closed_again)
+        assert statuses == again
+        assert closed == closed_again or b"text/event-stream" in written
         assert written.count(b"HTTP/1.1 400") == written_again.count(b"HTTP/1.1 400")
 
 

@@ -14,6 +14,9 @@ from .targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 15
+SEED = 1
+"""The same at each run: whoever looks for new faults runs `tests.fuzz.guided` for longer."""
+
 EXECUTIONS_MIN = 500
 """Far below what a busy machine does in that time, and more than the seeds and the corpus."""
 
@@ -22,7 +25,7 @@ EXECUTIONS_MIN = 500
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", TARGETS)
 def test_guided_run_finds_nothing_when_it_begins_with_the_kept_corpus(name: str) -> None:
-    words = (name, "--seconds", str(SECONDS), "--dry", "--json")
+    words = (name, "--seconds", str(SECONDS), "--seed", str(SEED), "--dry", "--json")
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.guided", *words],
         cwd=ROOT,
