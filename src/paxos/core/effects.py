@@ -72,7 +72,22 @@ class Counted(Record, tag="count", frozen=True, kw_only=True):
     counter: int
 
 
-AnyRecord: TypeAlias = Stamped | Promised | AcceptedEntry | Counted
+class Cut(Record, tag="cut", frozen=True, kw_only=True):
+    """An acceptor's log ends below: slots up to `slot` are decided, a quorum of acceptors, this
+    one among them, keeps a snapshot of what they did, and their entries are gone (rule 9).
+    """
+
+    slot: Slot
+
+
+AnyRecord: TypeAlias = Stamped | Promised | AcceptedEntry | Counted | Cut
+
+
+class SnapshotInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole snapshot: the machine's state after `slot`, as a stream of `size` bytes."""
+
+    slot: Slot
+    size: int
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +96,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     `damage` is None, or says in a sentence what is wrong with the volume (then nothing of the
     rest may be trusted, and an acceptor on it does not vote: rule 8).
     `repaired` is None, or says what a crash had left half-written and was dropped.
+    `base` is the last slot that was cut off; `snapshot` the newest whole snapshot.
     """
 
     stamp: Stamped | None = None
@@ -89,14 +105,21 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     decided: Slot = Slot(0)
     damage: str | None = None
     repaired: str | None = None
+    base: Slot = Slot(0)
+    snapshot: SnapshotInfo | None = None
 
 
 class AcceptedLog(Protocol):
     """An acceptor's reading view of its own journal. Sees what was appended, synced or not."""
 
     @property
+    def base(self) -> Slot:
+        """The last slot that was cut off (`Cut`): no view shows entries up to it. 0: none was."""
+        ...
+
+    @property
     def highest_slot(self) -> Slot:
-        """The highest slot with an accepted entry; 0 when there is none."""
+        """The highest slot with an accepted entry, cut off or not; 0 when there is none."""
         ...
 
     def entry(self, slot: Slot) -> AcceptedEntry | None:
@@ -110,6 +133,21 @@ class AcceptedLog(Protocol):
     def entries(self, first: Slot, last: Slot, bytes_max: int) -> list[AcceptedEntry]:
         """Return the entries of first..last in order, at least one if there is any, stopping
         before the sum of their values would pass `bytes_max`. Raises VolumeDamaged.
+        """
+        ...
+
+
+class Snapshots(Protocol):
+    """A role's reading view of the snapshots on its own node."""
+
+    @property
+    def newest(self) -> SnapshotInfo | None:
+        """The newest snapshot that is whole: durable where it is kept, an acceptor's volume."""
+        ...
+
+    def read(self, slot: Slot, offset: int, bytes_max: int) -> bytes:
+        """Return bytes of the snapshot of `slot` from `offset` on; b"" when it is not here (any
+        more) or ends there. Raises VolumeDamaged when it cannot be read.
         """
         ...
 
@@ -203,6 +241,28 @@ class ClientGone(Plain, frozen=True, kw_only=True):
     connection: int
 
 
+class SnapshotTaken(Plain, frozen=True, kw_only=True):
+    """What `TakeSnapshot` asked for is whole, and can be read. To a learner."""
+
+    snapshot: SnapshotInfo
+
+
+class PartWritten(Plain, frozen=True, kw_only=True):
+    """Everything up to `offset` of the snapshot that comes in is written. At its `size` it is
+    whole, verified, durable, and the newest. To an acceptor.
+    """
+
+    slot: Slot
+    offset: int
+
+
+class SnapshotFailed(Plain, frozen=True, kw_only=True):
+    """A snapshot could not be taken or kept, and why; nothing is left of the attempt."""
+
+    slot: Slot
+    reason: str
+
+
 Event: TypeAlias = (
     Start
     | Received
@@ -214,6 +274,9 @@ Event: TypeAlias = (
     | ClientReads
     | ClientStaleReads
     | ClientGone
+    | SnapshotTaken
+    | PartWritten
+    | SnapshotFailed
 )
 
 
@@ -267,4 +330,26 @@ class Deliver(Plain, frozen=True, kw_only=True):
     replies: list[Any]
 
 
-Effect: TypeAlias = Persist | Send | SetTimer | CancelTimer | Deliver | Trace
+class TakeSnapshot(Plain, frozen=True, kw_only=True):
+    """Copy the machine's state after `slot`, the last one applied, aside without stopping;
+    `SnapshotTaken` or `SnapshotFailed` follows. It takes the place of an older one.
+    """
+
+    slot: Slot
+
+
+class WritePart(Plain, frozen=True, kw_only=True):
+    """Write a part of a snapshot that comes in, in the background; `PartWritten` or
+    `SnapshotFailed` follows. Parts come in order, from `offset` 0, which drops any other that
+    had begun to come in.
+    """
+
+    slot: Slot
+    size: int
+    offset: int
+    data: bytes
+
+
+Effect: TypeAlias = (
+    Persist | Send | SetTimer | CancelTimer | Deliver | Trace | TakeSnapshot | WritePart
+)

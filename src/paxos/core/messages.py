@@ -156,7 +156,8 @@ class Promise(Message, tag="promise", frozen=True, kw_only=True):
     `first` and `last` repeat the Prepare. A long answer comes in parts, each of which speaks for
     slots begin..end; an `end` of 0 means "and every later slot". An acceptor's promise counts when
     its parts cover all that was asked. Parts of several answers may meet: what an acceptor has
-    accepted below `ballot` cannot change any more once it has promised.
+    accepted below `ballot` cannot change any more once it has promised. Slots up to `base` are
+    decided, and the acceptor has cut them off: nothing may be proposed there.
     """
 
     ballot: Ballot
@@ -165,6 +166,7 @@ class Promise(Message, tag="promise", frozen=True, kw_only=True):
     begin: Slot
     end: Slot
     accepted: list[AcceptedValue]
+    base: Slot = Slot(0)
 
 
 class Accepted(Message, tag="accepted", frozen=True, kw_only=True):
@@ -286,6 +288,46 @@ class VolumeState(Message, tag="volume_state", frozen=True, kw_only=True):
     phase: str
 
 
+# ---------------------------------------------------------------- snapshots
+
+
+SNAPSHOT_PART_BYTES = 256 * 1024
+"""How much of a snapshot travels in one message: little enough to hold nobody up."""
+
+
+class SnapshotOffer(Message, tag="snapshot_offer", frozen=True, kw_only=True):
+    """A learner has taken a snapshot and offers it to an acceptor, which asks for its parts."""
+
+    slot: Slot
+    size: int
+
+
+class AskSnapshot(Message, tag="ask_snapshot", frozen=True, kw_only=True):
+    """Whoever lacks a snapshot asks one that has it for the part at `offset`; `slot` 0: of the
+    newest."""
+
+    slot: Slot
+    offset: int
+
+
+class SnapshotPart(Message, tag="snapshot_part", frozen=True, kw_only=True):
+    """Bytes of the snapshot of `slot`, `size` bytes in all, from `offset` on. When another was
+    asked for, that one is gone, and this is where the newest begins. `size` 0: there is none.
+    """
+
+    slot: Slot
+    size: int
+    offset: int
+    data: bytes
+
+
+class SnapshotKept(Message, tag="snapshot_kept", frozen=True, kw_only=True):
+    """An acceptor keeps the snapshot of `slot`, durably; its log begins after `base`."""
+
+    slot: Slot
+    base: Slot
+
+
 # ---------------------------------------------------------------- to a learner
 
 
@@ -307,13 +349,15 @@ class Highest(Message, tag="highest", frozen=True, kw_only=True):
 class Votes(Message, tag="votes", frozen=True, kw_only=True):
     """The slot and ballot of what an acceptor accepted in slots `first`..`last`.
 
-    `highest` is its highest accepted slot.
+    `highest` is its highest accepted slot. Slots up to `base` are decided and cut off: only a
+    snapshot tells what they did.
     """
 
     first: Slot
     last: Slot
     highest: Slot
     votes: list[tuple[Slot, Ballot]]
+    base: Slot = Slot(0)
 
 
 class Values(Message, tag="values", frozen=True, kw_only=True):
@@ -477,6 +521,12 @@ AcceptorMessage: TypeAlias = (
     | AskValues
     | AskVolume
     | VolumeState
+    | SnapshotOffer
+    | AskSnapshot
+    | SnapshotPart
+    | SnapshotKept
+    | Votes
+    | Values
 )
 LearnerMessage: TypeAlias = (
     Value
@@ -490,6 +540,9 @@ LearnerMessage: TypeAlias = (
     | Heartbeat
     | Read
     | StaleRead
+    | AskSnapshot
+    | SnapshotPart
+    | SnapshotKept
 )
 GatewayMessage: TypeAlias = LeaderState | NotLeader | Outcome | ReadResults
 DiscoveryMessage: TypeAlias = Register
