@@ -24,21 +24,26 @@ from .effects import (
     AcceptedLog,
     CancelTimer,
     Connected,
+    Cut,
     Disconnected,
     Drained,
     Effect,
     Event,
+    PartWritten,
     Persist,
     Promised,
     Received,
     Recovered,
     Send,
     SetTimer,
+    SnapshotFailed,
+    Snapshots,
     Stamped,
     Start,
     TimerFired,
 )
 from .errors import VolumeDamaged
+from .keeping import UPKEEP, Keeping, KeepingStatus, NoSnapshots
 from .messages import (
     Abstain,
     Accept,
@@ -46,6 +51,7 @@ from .messages import (
     AcceptedValue,
     AcceptorMessage,
     AskHighest,
+    AskSnapshot,
     AskValues,
     AskVolume,
     AskVotes,
@@ -57,6 +63,9 @@ from .messages import (
     Nack,
     Prepare,
     Promise,
+    SnapshotKept,
+    SnapshotOffer,
+    SnapshotPart,
     Values,
     VolumeState,
     Votes,
@@ -88,6 +97,7 @@ class AcceptorStatus(msgspec.Struct, frozen=True, kw_only=True):
     leader_ballot: Ballot
     accepts: int
     nacks: int
+    keeping: KeepingStatus
 
 
 class Acceptor:
@@ -100,11 +110,16 @@ class Acceptor:
         settings: Settings,
         log: AcceptedLog,
         recovered: Recovered,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.node = node
         self.log = log
+        self.keeping = Keeping(node, membership, settings, log, snapshots or NoSnapshots())
         self.promised = recovered.promised
-        self.decided = recovered.decided
+        self.decided = max(recovered.decided, recovered.base)
+        # The highest ballot of a leader that raised `decided`; none that was heard of is above
+        # the promise.
+        self._claimed = recovered.promised
         self.cluster = recovered.stamp.cluster if recovered.stamp else ""
         self.phase = Phase.BLANK
         self.reason = ""
@@ -137,13 +152,19 @@ class Acceptor:
                 case Received(sender=sender, message=message):
                     return self._on_message(sender, message, now_ms, dice)  # type: ignore[arg-type]
                 case Drained():
-                    return []
+                    return self.keeping.drained()
+                case PartWritten():
+                    return self._with_cut(self.keeping.on_written(event))
+                case SnapshotFailed():
+                    return self.keeping.on_failed(event)
                 case Start():
                     return self._on_start()
                 case Connected(peer=peer, cluster=cluster):
                     return self._on_connected(peer, cluster)
                 case Disconnected(peer=peer):
                     return self._on_disconnected(peer)
+                case TimerFired(name=name) if name == UPKEEP:
+                    return self.keeping.tick(self.decided, self._claimed) if self.voting else []
                 case TimerFired():
                     return self._on_founding_timer(dice)
                 case _:
@@ -179,6 +200,18 @@ class Acceptor:
                 return self._on_ask_votes(sender, message)
             case AskValues():
                 return self._on_ask_values(sender, message)
+            case AskSnapshot():
+                return self.keeping.on_ask(sender, message)
+            case SnapshotOffer():
+                return self.keeping.on_offer(sender, message)
+            case SnapshotPart():
+                return self.keeping.on_part(sender, message)
+            case SnapshotKept():
+                return self._with_cut(self.keeping.on_kept(sender, message))
+            case Votes():
+                return self.keeping.on_votes(sender, message)
+            case Values():
+                return self._on_values(sender, message)
             case _:
                 assert_never(message)
 
@@ -220,6 +253,7 @@ class Acceptor:
                     begin=begin,
                     end=end,
                     accepted=accepted,
+                    base=self.log.base,
                 ),
             )
             for begin, end, accepted in parts
@@ -253,8 +287,15 @@ class Acceptor:
             return refused
         self._follow(ballot, now_ms)
         if message.decided > self.decided:
-            self.decided = message.decided
+            self.decided, self._claimed = message.decided, max(ballot, self._claimed)
         votes = self._vote(sender, message)
+        if slot <= self.log.base:
+            # Decided, and cut off: a ballot that gets here can only propose what was chosen
+            # (P2b), and there is nothing to keep but the promise.
+            if ballot == self.promised:
+                return votes
+            self.promised = ballot
+            return [Persist(record=Promised(ballot=ballot)), *votes]
         voted = self.log.votes(slot, slot)
         if voted and voted[0][1] == ballot:
             return votes  # sent again: the vote stands in the journal already
@@ -310,7 +351,8 @@ class Acceptor:
         if refused := self._refuse(sender, message.ballot):
             return refused
         self._follow(message.ballot, now_ms)
-        self.decided = max(self.decided, message.decided)
+        if message.decided > self.decided:
+            self.decided, self._claimed = message.decided, max(message.ballot, self._claimed)
         reply = HeartbeatReply(ballot=message.ballot, round=message.round)
         return [Send(to=(sender,), message=reply)]
 
@@ -334,6 +376,7 @@ class Acceptor:
             last=last,
             highest=self.log.highest_slot,
             votes=self.log.votes(message.first, last),
+            base=self.log.base,
         )
         return [Send(to=(sender,), message=votes)]
 
@@ -342,6 +385,23 @@ class Acceptor:
         entries = self.log.entries(message.first, last, self._limits.catchup_bytes_max)
         values = Values(values=[_accepted_value(entry) for entry in entries])
         return [Send(to=(sender,), message=values)]
+
+    # ------------------------------------------------------------ upkeep
+
+    def _with_cut(self, effects: list[Effect]) -> list[Effect]:
+        """Take note of a cut among effects: what is cut off is decided."""
+        for effect in effects:
+            if type(effect) is Persist and type(effect.record) is Cut:
+                self.decided = max(self.decided, effect.record.slot)
+        return effects
+
+    def _on_values(self, sender: NodeId, message: Values) -> list[Effect]:
+        """Write down chosen values that this acceptor has missed (see keeping.py)."""
+        effects: list[Effect] = []
+        for entry in self.keeping.on_values(sender, message, self.decided):
+            self.promised = max(self.promised, entry.ballot)
+            effects.append(Persist(record=entry))
+        return effects
 
     # ------------------------------------------------------------ the volume, founding
 
@@ -371,7 +431,7 @@ class Acceptor:
                     f"votes up to slot {self.log.highest_slot}",
                 )
             )
-            return effects
+            return [*effects, *self.keeping.start()]
         self.phase = Phase.FORMATTED
         return [*effects, *self._ask_volumes()]
 
@@ -398,11 +458,14 @@ class Acceptor:
     def _on_connected(self, peer: NodeId, cluster: str) -> list[Effect]:
         if cluster and role_of(peer) in (Role.PROPOSER, Role.LEARNER):
             self._living[peer] = cluster
-        if role_of(peer) is Role.ACCEPTOR and not self.voting:
-            return [Send(to=(peer,), message=AskVolume())]
+        if not self.voting:
+            return [Send(to=(peer,), message=AskVolume())] if role_of(peer) is Role.ACCEPTOR else []
+        if role_of(peer) in (Role.ACCEPTOR, Role.LEARNER):
+            return self.keeping.connected(peer)
         return []
 
     def _on_disconnected(self, peer: NodeId) -> list[Effect]:
+        self.keeping.disconnected(peer)
         self._living.pop(peer, None)
         self._volumes.pop(peer, None)
         if self._leader != NO_BALLOT and owner_of(self._leader) == peer:
@@ -487,6 +550,7 @@ class Acceptor:
             Persist(record=stamp),
             CancelTimer(name="founding"),
             Trace(what="volume_open", text=f"voting for cluster {self.cluster}: it is founded"),
+            *self.keeping.start(),
         ]
         if self._others:
             effects.append(Send(to=self._others, message=self._volume_state()))
@@ -527,6 +591,7 @@ class Acceptor:
             leader_ballot=self._leader,
             accepts=self._accepts,
             nacks=self._nacks,
+            keeping=self.keeping.status(),
         )
 
 

@@ -136,6 +136,12 @@ class AcceptedLog(Protocol):
         """
         ...
 
+    def missing(self, first: Slot, last: Slot, limit: int) -> list[tuple[Slot, Slot]]:
+        """Return the runs (first, last) of slots in first..last that have no entry and were not
+        cut off, in order, at most `limit` of them.
+        """
+        ...
+
 
 class Snapshots(Protocol):
     """A role's reading view of the snapshots on its own node."""

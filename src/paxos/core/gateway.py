@@ -33,9 +33,12 @@ from .effects import (
     Drained,
     Effect,
     Event,
+    PartWritten,
     Received,
     Send,
     SetTimer,
+    SnapshotFailed,
+    SnapshotTaken,
     Start,
     TimerFired,
 )
@@ -161,6 +164,8 @@ class Gateway:
                 return []
             case Start():
                 return self._on_start(dice)
+            case PartWritten() | SnapshotTaken() | SnapshotFailed():
+                return []  # a gateway keeps nothing
 
     def _on_message(
         self, sender: NodeId, message: GatewayMessage, now_ms: float, dice: float

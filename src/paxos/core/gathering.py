@@ -18,6 +18,7 @@ class Gathering:
         self.first = first
         self.last = last
         self.complete: set[NodeId] = set()
+        self.base = Slot(0)
         self._ends: dict[NodeId, dict[Slot, Slot]] = {}
         self._best: dict[Slot, AcceptedValue] = {}
 
@@ -25,6 +26,7 @@ class Gathering:
         """Take a part in. An acceptor counts once its parts cover every slot that was asked."""
         if (promise.ballot, promise.first, promise.last) != (self.ballot, self.first, self.last):
             return
+        self.base = max(self.base, promise.base)
         for accepted in promise.accepted:
             best = self._best.get(accepted.slot)
             if best is None or accepted.ballot > best.ballot:
@@ -49,6 +51,7 @@ class Gathering:
     @property
     def values(self) -> dict[Slot, bytes]:
         """Per slot the value of the highest-numbered proposal among the promises: the only one
-        that may be proposed there (Paxos Made Simple, P2c).
+        that may be proposed there (Paxos Made Simple, P2c). Slots up to `base` are left out:
+        they are decided, and an acceptor that has cut them off tells nothing of its votes.
         """
-        return {slot: best.value for slot, best in self._best.items()}
+        return {slot: best.value for slot, best in self._best.items() if slot > self.base}

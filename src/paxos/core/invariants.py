@@ -11,7 +11,7 @@ from typing import Protocol
 
 from .acceptor import Acceptor
 from .discovery import Discovery
-from .effects import AcceptedEntry, Counted, Deliver, Effect, Event, Persist, Promised, Send
+from .effects import AcceptedEntry, Counted, Cut, Deliver, Effect, Event, Persist, Promised, Send
 from .errors import invariant
 from .gateway import Gateway
 from .learner import Learner
@@ -66,9 +66,18 @@ class AcceptorWatcher:
             if type(effect) is Persist:
                 record = effect.record
                 if type(record) is AcceptedEntry:
-                    invariant(record.ballot >= self._promised, "accepted below the promise")
+                    caught_up = acceptor.keeping.chosen.get(record.slot) == record.ballot
+                    invariant(
+                        record.ballot >= self._promised
+                        or (caught_up and record.slot <= acceptor.decided),
+                        "accepted below the promise",
+                    )
                     persisted = max(persisted, record.ballot)
                     votes[record.slot] = record.ballot
+                elif type(record) is Cut:
+                    newest = acceptor.keeping.kept_here
+                    invariant(record.slot <= newest, "cut above the snapshot that is kept here")
+                    invariant(record.slot <= acceptor.decided, "cut what is not decided")
                 elif type(record) is Promised:
                     invariant(record.ballot > self._promised, "persisted a promise that falls")
                     persisted = max(persisted, record.ballot)
@@ -80,6 +89,8 @@ class AcceptorWatcher:
             if type(message) is Accepted:
                 invariant(acceptor.voting, "a vote left an acceptor that may not vote")
                 vote = votes.get(message.slot)
+                if message.slot <= acceptor.log.base:
+                    vote = message.ballot  # cut off; only the promise is kept
                 if vote is None:
                     logged = acceptor.log.votes(message.slot, message.slot)
                     vote = logged[0][1] if logged else NO_BALLOT

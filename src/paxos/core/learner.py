@@ -9,8 +9,8 @@ makes it chosen; with its value at hand and every earlier slot applied, it is ap
 
 Falling behind is cured in three steps, each only if the one before did not help: ask the
 acceptors what they voted (`AskVotes`), ask one that voted for the value (`AskValues`), ask the
-leader to see that the slots get decided (`Unstick`). A learner that starts replays the whole log
-the same way.
+leader to see that the slots get decided (`Unstick`). A learner that starts replays the log the
+same way. One that is behind its beginning gets a snapshot first (see snapshotting.py).
 """
 
 from __future__ import annotations
@@ -32,15 +32,20 @@ from .effects import (
     Recovered,
     Send,
     SetTimer,
+    SnapshotFailed,
+    Snapshots,
+    SnapshotTaken,
     Stamped,
     Start,
     TimerFired,
 )
 from .errors import invariant
+from .keeping import NoSnapshots
 from .messages import (
     UNSTICK_SLOTS_MAX,
     Accepted,
     AskHighest,
+    AskSnapshot,
     AskValues,
     AskVotes,
     Heartbeat,
@@ -51,6 +56,8 @@ from .messages import (
     ReadResults,
     Results,
     SessionOpened,
+    SnapshotKept,
+    SnapshotPart,
     StaleRead,
     Subscribe,
     SubscribeOpening,
@@ -63,6 +70,7 @@ from .messages import (
 )
 from .quorum import Membership
 from .settings import Settings
+from .snapshotting import OFFER, Restoring, Snapshotting, SnapshottingStatus
 from .trace import Trace
 from .types import Ballot, NodeId, Role, Slot, role_of
 
@@ -105,6 +113,14 @@ class StateMachine(Protocol):
         """Return the session that a nonce opened, if it is the gateway's current one."""
         ...
 
+    def restoring(self) -> Restoring:
+        """Return an empty state that takes a snapshot's stream in."""
+        ...
+
+    def adopt(self, restoring: Restoring) -> None:
+        """Become the state that was restored, which must be a later one."""
+        ...
+
     def status(self) -> Any:
         """Return an immutable snapshot."""
         ...
@@ -124,6 +140,7 @@ class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
     reads: int
     reads_waiting: int
     caught_up: bool
+    snapshots: SnapshottingStatus
 
 
 class Waiting(msgspec.Struct, frozen=True, gc=False):
@@ -155,9 +172,11 @@ class Learner:
         settings: Settings,
         machine: StateMachine,
         recovered: Recovered,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.node = node
         self.machine = machine
+        self.snapshotting = Snapshotting(node, membership, settings, snapshots or NoSnapshots())
         self.cluster = recovered.stamp.cluster if recovered.stamp else ""
         self.pending: dict[Slot, Pending] = {}
         self._membership = membership
@@ -217,8 +236,13 @@ class Learner:
                 self._subscribers.pop(peer, None)
                 if peer == self._fetching:
                     self._fetching = None
+                self.snapshotting.disconnected(peer)
                 self._forget_reads(lambda waiting: waiting.gateway == peer)
                 return []
+            case SnapshotTaken(snapshot=snapshot):
+                return self.snapshotting.on_taken(snapshot)
+            case SnapshotFailed(slot=slot, reason=reason):
+                return self.snapshotting.on_failed(slot, reason)
             case Start():
                 # Rounds are numbered from a random start, so that an acceptor's late answer to an
                 # earlier life of this learner never counts in a round of this one (rule 7).
@@ -262,6 +286,13 @@ class Learner:
                 return self._on_votes(sender, message, now_ms)
             case Values():
                 return self._on_values(sender, message, now_ms)
+            case AskSnapshot():
+                return self.snapshotting.on_ask(sender, message)
+            case SnapshotPart():
+                return self._on_snapshot_part(sender, message, now_ms)
+            case SnapshotKept():
+                self.snapshotting.on_kept(sender, message)
+                return []
             case _:
                 assert_never(message)
 
@@ -275,6 +306,8 @@ class Learner:
                 return self._on_round_timer()
             case "expiry":
                 return self._on_expiry_timer(now_ms)
+            case name if name == OFFER:
+                return self.snapshotting.tick()
             case _:
                 return []
 
@@ -357,6 +390,7 @@ class Learner:
             invariant(votes.bit_count() >= self._quorum, "applied what no quorum accepted")
             del self.pending[slot]
             self._values_bytes -= sum(map(len, pending.values.values()))
+            self.snapshotting.applied(len(value))
             for gateway, outcome in machine.apply(slot, value):
                 known = self._subscribers.get(gateway)
                 if known is None or (type(outcome) is Results and outcome.sequence <= known):
@@ -364,6 +398,8 @@ class Learner:
                 effects.append(Send(to=(gateway,), message=outcome))
         if self._heard_quorum and machine.applied >= self._wanted():
             self._level_once = True
+        if self._level_once:
+            effects.extend(self.snapshotting.take(machine.applied))
         if self._unsticking:
             effects.extend(self._go_on_unsticking())
         effects.extend(self._answer_reads(now_ms))
@@ -395,6 +431,8 @@ class Learner:
         if self.machine.applied > self._gap_applied:
             self._gap_tries = 0
             return self._watch_gap()
+        if self.snapshotting.fetching or self._behind_the_log():
+            return [*self._get_snapshot(), *self._watch_gap()]
         if self._fetching is not None:
             self._fetch_ticks += 1
             if self._fetch_ticks < self._fetch_patience:
@@ -450,9 +488,12 @@ class Learner:
     def _on_votes(self, sender: NodeId, message: Votes, now_ms: float) -> list[Effect]:
         if message.highest > self._highest_seen:
             self._highest_seen = message.highest
+        self.snapshotting.on_base(sender, message.base)
         for slot, ballot in message.votes:
             self._vote(sender, slot, ballot)
         effects = self._apply_chosen(now_ms)
+        if not self.machine.applied:
+            effects.extend(self._get_snapshot())  # a blank learner need not wait for slots first
         first, answered = self._asked_votes
         if message.first == first:
             answered.add(sender)
@@ -514,6 +555,43 @@ class Learner:
                 ask = Send(to=self._membership.acceptors, message=self._ask_votes())
                 more = [*more, ask]
             effects.extend(more)
+        return effects
+
+    def _behind_the_log(self) -> bool:
+        """Tell whether the next slot is cut off somewhere."""
+        return self.snapshotting.base > self.machine.applied
+
+    def _get_snapshot(self) -> list[Effect]:
+        if self.snapshotting.fetching or not self._behind_the_log():
+            return []
+        self._gap_tries += 1
+        return self.snapshotting.get(self.machine.restoring(), self._gap_tries)
+
+    def _on_snapshot_part(
+        self, sender: NodeId, message: SnapshotPart, now_ms: float
+    ) -> list[Effect]:
+        """Take a part of a snapshot in; take its state over when it is whole, and go on."""
+        restoring, effects = self.snapshotting.on_part(sender, message)
+        if restoring is None or message.slot <= self.machine.applied:
+            return effects
+        before = self.machine.applied
+        self.machine.adopt(restoring)
+        self.snapshotting.adopted(message.size)
+        for slot in [slot for slot in self.pending if slot <= self.machine.applied]:
+            self._values_bytes -= sum(map(len, self.pending.pop(slot).values.values()))
+        self._gap_tries = 0
+        self._fetching = None
+        self._unsticking, self._unstick_last = False, Slot(0)
+        effects.append(
+            Trace(
+                what="snapshot_restored",
+                text=f"took over the snapshot of slot {self.machine.applied}, having applied "
+                f"{before} slots before",
+                fields={"slot": self.machine.applied, "size": message.size},
+            )
+        )
+        effects.extend(self._apply_chosen(now_ms))
+        effects.append(Send(to=self._membership.acceptors, message=self._ask_votes()))
         return effects
 
     # ------------------------------------------------------------ results
@@ -670,4 +748,5 @@ class Learner:
             + len(self._asking)
             + len(self._gathered),
             caught_up=self._caught_up(),
+            snapshots=self.snapshotting.status(self.machine.applied),
         )

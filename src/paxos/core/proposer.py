@@ -372,7 +372,9 @@ class Proposer:
         (Paxos Made Simple, section 3).
         """
         values = gathering.values
-        last = max(values, default=Slot(gathering.first - 1))
+        first = max(gathering.first, Slot(gathering.base + 1))
+        self.decided = max(self.decided, gathering.base)
+        last = max(values, default=Slot(first - 1))
         self.phase = Phase.LEADING
         self.electorate = frozenset(gathering.complete)
         self.open = {}
@@ -380,7 +382,7 @@ class Proposer:
         self._queue.clear()
         self._queue_bytes = 0
         self._streams = {}
-        self.next_slot = gathering.first
+        self.next_slot = first
         self._stamped_ms = 0  # what an earlier leadership stamped may never have been chosen
         self._round = 0
         self._acknowledged = dict.fromkeys(self.membership.acceptors, 0)
@@ -390,9 +392,9 @@ class Proposer:
             CancelTimer(name="election"),
             Trace(
                 what="leading",
-                text=f"leading with ballot {self.ballot} from slot {gathering.first}, "
-                f"{last - gathering.first + 1} open slots taken over",
-                fields={"ballot": self.ballot, "first": gathering.first, "open": len(values)},
+                text=f"leading with ballot {self.ballot} from slot {first}, "
+                f"{last - first + 1} open slots taken over",
+                fields={"ballot": self.ballot, "first": first, "open": len(values)},
             ),
         ]
         self._election.heard(self.ballot, now_ms)
@@ -736,7 +738,7 @@ class Proposer:
     def _repropose(self, gathering: Gathering, now_ms: float) -> list[Effect]:
         values = gathering.values
         effects: list[Effect] = []
-        for slot in range(gathering.first, gathering.last + 1):
+        for slot in range(max(gathering.first, gathering.base + 1), gathering.last + 1):
             value = values.get(Slot(slot))
             if value is None:
                 raise InvariantViolation(

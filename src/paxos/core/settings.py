@@ -29,6 +29,9 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long a gateway waits for an answer before it asks again, elsewhere where it can."""
     founding_ms: int = 100
     """How often an acceptor on a blank volume asks the others about theirs."""
+    upkeep_ms: int = 500
+    """How often an acceptor looks for slots that it has missed, and a learner whether its snapshot
+    has reached the acceptors."""
     registration_ms: int = 1000
     """How often a node renews its registration; discovery forgets it after three of these."""
 
@@ -61,6 +64,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The largest frame between nodes; a larger one closes the connection."""
     link_bytes_max: int = 96 * 1024 * 1024
     """What waits on one link to a slow node before the link is closed."""
+    snapshot_log_bytes: int = 64 * 1024 * 1024
+    """A snapshot is taken when the values since the last one take so many bytes, or as many as the
+    last one itself where that is larger."""
+    snapshot_log_slots: int = 100_000
+    """A snapshot is taken when the log has grown by so many slots since the last one."""
     responses_max: int = 1000
     """How many confirmations a gateway remembers for `responses`."""
 

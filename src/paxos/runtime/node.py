@@ -27,7 +27,9 @@ from paxos.core.effects import (
     Send,
     SetTimer,
     Start,
+    TakeSnapshot,
     TimerFired,
+    WritePart,
 )
 from paxos.core.gateway import Gateway
 from paxos.core.learner import Learner
@@ -45,6 +47,7 @@ from . import metrics, readiness
 from .addresses import Addresses
 from .clock import Clock
 from .logs import LogRing
+from .snapshots import SnapshotWork
 from .timers import Timers
 
 AnyRole = Acceptor | Proposer | Learner | Gateway | Discovery
@@ -95,6 +98,7 @@ class NodeRuntime:
         self.deliver: Callable[[list[Deliver]], None] | None = None
         self.resume: Callable[[], None] | None = None
         self.connections: Callable[[], int] | None = None
+        self.snapshots: SnapshotWork | None = None
         self._registration: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------ life
@@ -121,6 +125,8 @@ class NodeRuntime:
         self._timers.cancel_all()
         if self._registration is not None:
             self._registration.cancel()
+        if self.snapshots is not None:
+            self.snapshots.stop()
         if self._links is not None:
             await self._links.stop()
         self.note(Trace(what="stopped", text=f"{self._node} stopped"))
@@ -155,6 +161,10 @@ class NodeRuntime:
                 self._timers.cancel(effect.name)  # type: ignore[union-attr]
             elif kind is Trace:
                 self.note(effect)  # type: ignore[arg-type]
+            elif kind is WritePart and self.snapshots is not None:
+                self.snapshots.write(effect)  # type: ignore[arg-type]
+            elif kind is TakeSnapshot and self.snapshots is not None:
+                self.snapshots.take(effect.slot)  # type: ignore[union-attr]
         if deliveries and self.deliver is not None:
             self.deliver(deliveries)
         links.flush()
