@@ -610,6 +610,15 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
         "leader_ballot": 202,
         "accepts": 1,
         "nacks": 1,
+        "keeping": {
+            "base": 0,
+            "snapshot_slot": 0,
+            "snapshot_bytes": 0,
+            "kept": {A1: 0},
+            "incoming": 0,
+            "incoming_bytes": 0,
+            "behind": False,
+        },
     }
     with pytest.raises(AttributeError):
         status.promised = 0  # type: ignore[misc]

@@ -539,6 +539,17 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
         "reads": 0,
         "reads_waiting": 1,
         "caught_up": False,
+        "snapshots": {
+            "kept_slot": 0,
+            "kept": {},
+            "log_bytes": len(opening()) + len(write(1)),
+            "log_slots": 2,
+            "taking": False,
+            "taken_slot": 0,
+            "taken_bytes": 0,
+            "restored_bytes": 0,
+            "restoring_bytes": 0,
+        },
     }
 
 

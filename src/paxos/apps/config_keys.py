@@ -112,6 +112,12 @@ _TIMEOUT_ROWS: tuple[tuple[str, int, int, str], ...] = (
         "How often an acceptor on a blank volume asks the others about theirs.",
     ),
     (
+        "upkeep_ms",
+        10,
+        60_000,
+        "How often an acceptor looks for decided slots that it has missed.",
+    ),
+    (
         "registration_ms",
         50,
         60_000,
@@ -178,6 +184,19 @@ _LIMIT_ROWS: tuple[tuple[str, int, int, str], ...] = (
         64 * KIB * MIB,
         "What waits on one link to a slow node before the link is closed. At least twice\n"
         "message_bytes_max.",
+    ),
+    (
+        "snapshot_log_bytes",
+        64 * KIB,
+        64 * KIB * MIB,
+        "A snapshot is taken, and the log cut, when the values since the last one take so many\n"
+        "bytes, or as many as the last one itself where that is larger.",
+    ),
+    (
+        "snapshot_log_slots",
+        100,
+        100_000_000,
+        "A snapshot is taken, and the log cut, after so many slots at the latest.",
     ),
     ("responses_max", 1, 1_000_000, "How many confirmations a client node keeps for `responses`."),
 )

@@ -1,0 +1,397 @@
+"""An acceptor's upkeep: snapshots that come in, cuts, catching up."""
+
+from __future__ import annotations
+
+import pytest
+from tests.core.builders import (
+    A1,
+    A2,
+    A3,
+    L1,
+    LEARNERS,
+    P1,
+    Bench,
+    an_acceptor,
+    messages,
+    nothing_sent,
+    open_journal,
+    records,
+    sent,
+    traced,
+)
+
+from paxos.core.acceptor import Acceptor
+from paxos.core.effects import (
+    AcceptedEntry,
+    Cut,
+    Effect,
+    PartWritten,
+    Persist,
+    Promised,
+    SnapshotFailed,
+    SnapshotInfo,
+    WritePart,
+)
+from paxos.core.errors import InvariantViolation
+from paxos.core.keeping import PATIENCE_TICKS
+from paxos.core.messages import (
+    Accept,
+    Accepted,
+    AcceptedValue,
+    AskHighest,
+    AskSnapshot,
+    AskValues,
+    AskVotes,
+    Canvass,
+    CanvassReply,
+    Heartbeat,
+    Highest,
+    Prepare,
+    Promise,
+    SnapshotKept,
+    SnapshotOffer,
+    SnapshotPart,
+    Values,
+    Votes,
+)
+from paxos.core.settings import Settings
+from paxos.core.types import Ballot, NodeId, Slot
+from paxos.sim.world import membership_of
+
+DATA = b"0123456789"
+
+
+class Kept:
+    """Snapshots as a test says they are."""
+
+    def __init__(self, slot: int = 0, data: bytes = b"") -> None:
+        self.slot, self.data = slot, data
+
+    @property
+    def newest(self) -> SnapshotInfo | None:
+        return SnapshotInfo(slot=Slot(self.slot), size=len(self.data)) if self.slot else None
+
+    def read(self, slot: Slot, offset: int, bytes_max: int) -> bytes:
+        return self.data[offset : offset + min(bytes_max, 4)] if slot == self.slot else b""
+
+
+def entry(slot: int, ballot: int = 101, value: bytes = b"v", decided: int = 0) -> AcceptedEntry:
+    return AcceptedEntry(slot=Slot(slot), ballot=Ballot(ballot), value=value, decided=Slot(decided))
+
+
+def keeper(*entries: AcceptedEntry, kept: Kept | None = None, node: NodeId = A1) -> Bench:
+    """Return a started acceptor with these entries and this snapshot."""
+    journal = open_journal(node, *entries)
+    kept = kept or Kept()
+    role = Acceptor(node, membership_of(), Settings(), journal, journal.recovered, kept)
+    bench = Bench(role, journal)
+    bench.start()
+    return bench
+
+
+def heard(bench: Bench, decided: int, ballot: int = 101) -> None:
+    """Let the leader say how far the log is decided, and a tick pass."""
+    beat = Heartbeat(ballot=Ballot(ballot), decided=Slot(decided), round=1)
+    bench.receive(P1 if ballot % 100 == 1 else NodeId(f"proposer-{ballot % 100}"), beat)
+    bench.fire("upkeep")
+
+
+def kept_by(slot: int, base: int = 0) -> SnapshotKept:
+    return SnapshotKept(slot=Slot(slot), base=Slot(base))
+
+
+def part(slot: int, offset: int, data: bytes, size: int = len(DATA)) -> SnapshotPart:
+    return SnapshotPart(slot=Slot(slot), size=size, offset=offset, data=data)
+
+
+def written(effects: list[Effect]) -> list[WritePart]:
+    return [effect for effect in effects if isinstance(effect, WritePart)]
+
+
+def votes(first: int, last: int, *pairs: tuple[int, int], base: int = 0) -> Votes:
+    return Votes(
+        first=Slot(first),
+        last=Slot(last),
+        highest=Slot(last),
+        votes=[(Slot(slot), Ballot(ballot)) for slot, ballot in pairs],
+        base=Slot(base),
+    )
+
+
+def values(*three: tuple[int, int, bytes]) -> Values:
+    return Values(
+        values=[
+            AcceptedValue(slot=Slot(slot), ballot=Ballot(ballot), value=value)
+            for slot, ballot, value in three
+        ]
+    )
+
+
+# ---------------------------------------------------------------- a snapshot comes in
+
+
+def test_an_offered_snapshot_is_pulled_part_by_part_and_told_when_it_is_whole() -> None:
+    kept = Kept()
+    bench = keeper(entry(1), entry(2), kept=kept)
+    offer = SnapshotOffer(slot=Slot(2), size=len(DATA))
+    assert sent(bench.receive(L1, offer), AskSnapshot) == [
+        ((L1,), AskSnapshot(slot=Slot(2), offset=0))
+    ]
+    effects = bench.receive(L1, part(2, 0, DATA[:6]))
+    assert written(effects) == [WritePart(slot=Slot(2), size=10, offset=0, data=DATA[:6])]
+    assert nothing_sent(effects), "the next part is asked for once this one is written"
+    effects = bench.step(PartWritten(slot=Slot(2), offset=6))
+    assert messages(effects, AskSnapshot) == [AskSnapshot(slot=Slot(2), offset=6)]
+    assert bench.role.status().keeping.incoming == 6
+    bench.receive(L1, part(2, 6, DATA[6:]))
+    kept.slot, kept.data = 2, DATA
+    effects = bench.step(PartWritten(slot=Slot(2), offset=10))
+    assert sent(effects, SnapshotKept) == [((A2, A3, *LEARNERS), kept_by(2))]
+    assert records(effects) == [], "no quorum keeps it yet"
+    assert bench.role.status().keeping.snapshot_slot == 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        part(2, 3, b"x"),
+        part(2, 0, b""),
+        part(2, 0, b"x" * 11),
+        part(1, 2, b"x"),
+        part(0, 0, b"", size=0),
+    ],
+)
+def test_a_part_is_not_written_when_it_is_not_the_one_that_was_asked_for(
+    message: SnapshotPart,
+) -> None:
+    bench = keeper(entry(1))
+    bench.receive(L1, SnapshotOffer(slot=Slot(2), size=len(DATA)))
+    assert written(bench.receive(L1, message)) == []
+    assert written(bench.receive(A2, part(2, 0, DATA))) == [], "nor from whom it was not asked"
+
+
+def test_a_part_is_written_once_when_it_comes_twice() -> None:
+    bench = keeper(entry(1))
+    bench.receive(L1, SnapshotOffer(slot=Slot(2), size=len(DATA)))
+    assert len(written(bench.receive(L1, part(2, 0, DATA[:6])))) == 1
+    assert written(bench.receive(L1, part(2, 0, DATA[:6]))) == []
+
+
+def test_an_offer_is_answered_with_what_is_kept_when_it_is_no_newer() -> None:
+    bench = keeper(entry(1), kept=Kept(5, DATA))
+    effects = bench.receive(L1, SnapshotOffer(slot=Slot(5), size=10))
+    assert sent(effects, SnapshotKept) == [((L1,), kept_by(5))]
+
+
+def test_a_snapshot_is_offered_in_vain_and_again_when_its_source_dies() -> None:
+    bench = keeper(entry(1))
+    offer = SnapshotOffer(slot=Slot(2), size=len(DATA))
+    bench.receive(L1, offer)
+    assert nothing_sent(bench.receive(L1, offer)), "it is on its way"
+    bench.disconnect(L1)
+    assert messages(bench.receive(L1, offer), AskSnapshot)
+    for _ in range(PATIENCE_TICKS + 1):
+        bench.fire("upkeep")
+    assert messages(bench.receive(L1, offer), AskSnapshot), "a silent source is given up"
+
+
+def test_a_snapshot_that_cannot_be_written_is_said_and_given_up() -> None:
+    bench = keeper(entry(1))
+    bench.receive(L1, SnapshotOffer(slot=Slot(2), size=len(DATA)))
+    effects = bench.step(SnapshotFailed(slot=Slot(2), reason="No space left on device"))
+    assert traced(effects) == ["snapshot_failed"]
+    assert bench.role.status().keeping.incoming_bytes == 0
+
+
+def test_parts_are_handed_out_and_begin_anew_when_another_was_asked_for() -> None:
+    bench = keeper(entry(1), kept=Kept(5, DATA))
+    for asked, answer in (
+        (AskSnapshot(slot=Slot(5), offset=4), part(5, 4, DATA[4:8])),
+        (AskSnapshot(slot=Slot(0), offset=0), part(5, 0, DATA[:4])),
+        (AskSnapshot(slot=Slot(4), offset=8), part(5, 0, DATA[:4])),
+        (AskSnapshot(slot=Slot(5), offset=99), part(5, 99, b"")),
+    ):
+        assert sent(bench.receive(L1, asked), SnapshotPart) == [((L1,), answer)]
+    nothing = keeper(entry(1)).receive(L1, AskSnapshot(slot=Slot(0), offset=0))
+    assert messages(nothing, SnapshotPart) == [part(0, 0, b"", size=0)]
+
+
+# ---------------------------------------------------------------- cutting
+
+
+def test_the_log_is_cut_when_a_quorum_keeps_the_snapshot() -> None:
+    """DESIGN rule 9."""
+    bench = keeper(entry(1), entry(2), entry(3), kept=Kept(2, DATA))
+    effects = bench.receive(A2, kept_by(2))
+    assert records(effects) == [Cut(slot=Slot(2))]
+    assert bench.role.log.base == 2
+    assert bench.role.decided == 2
+    assert bench.role.log.votes(Slot(1), Slot(3)) == [(3, 101)]
+    assert records(bench.receive(A3, kept_by(2))) == [], "once"
+
+
+@pytest.mark.parametrize(("kept", "others"), [(0, 9), (2, 1), (2, 0)])
+def test_the_log_is_cut_no_further_than_this_acceptor_and_a_quorum_keep(
+    kept: int, others: int
+) -> None:
+    bench = keeper(entry(1), entry(2), entry(3), kept=Kept(kept, DATA))
+    bench.receive(A2, kept_by(others))
+    assert bench.role.log.base == min(kept, others)
+    assert bench.receive(L1, kept_by(9)) == [], "a learner's word counts for nothing"
+    assert bench.receive(NodeId("acceptor-9"), kept_by(9)) == []
+    assert bench.role.log.base == min(kept, others)
+
+
+def test_a_cut_above_the_snapshot_that_is_kept_stops_the_acceptor() -> None:
+    bench = keeper(entry(1), entry(2), entry(3), kept=Kept(2, DATA))
+    with pytest.raises(InvariantViolation, match="cut above"):
+        bench.watcher.check([Persist(record=Cut(slot=Slot(3)))])
+
+
+def cut_at(slot: int, *entries: AcceptedEntry) -> Bench:
+    """Return an acceptor that has cut its log."""
+    bench = keeper(*entries, kept=Kept(slot, DATA))
+    bench.receive(A2, kept_by(slot))
+    assert bench.role.log.base == slot
+    return bench
+
+
+def test_promises_and_votes_name_the_base_when_the_log_was_cut() -> None:
+    bench = cut_at(2, entry(1), entry(2), entry(3))
+    effects = bench.receive(P1, Prepare(ballot=Ballot(201), first=Slot(1), last=Slot(0)))
+    (promise,) = messages(effects, Promise)
+    assert promise.base == 2
+    assert [one.slot for one in promise.accepted] == [3]
+    (told,) = messages(bench.receive(L1, AskVotes(first=Slot(1), last=Slot(9))), Votes)
+    assert (told.base, told.votes) == (2, [(3, 101)])
+    (highest,) = messages(bench.receive(L1, AskHighest(round=1)), Highest)
+    assert highest.slot == 3
+    (reply,) = messages(bench.receive(P1, Canvass(round=1)), CanvassReply)
+    assert reply.decided == 2
+
+
+def test_the_highest_slot_stays_when_all_of_the_log_was_cut() -> None:
+    """A quorum read must never be told less than what was accepted (rule 7)."""
+    bench = cut_at(3, entry(1), entry(2), entry(3))
+    (highest,) = messages(bench.receive(L1, AskHighest(round=1)), Highest)
+    assert highest.slot == 3
+
+
+def test_a_proposal_below_the_cut_is_voted_for_and_not_kept() -> None:
+    bench = cut_at(2, entry(1), entry(2))
+    effects = bench.receive(
+        P1, Accept(ballot=Ballot(101), slot=Slot(2), value=b"v", decided=Slot(0))
+    )
+    assert records(effects) == []
+    assert messages(effects, Accepted) == [Accepted(ballot=Ballot(101), slot=Slot(2))]
+    effects = bench.receive(
+        P1, Accept(ballot=Ballot(201), slot=Slot(2), value=b"v", decided=Slot(0))
+    )
+    assert records(effects) == [Promised(ballot=Ballot(201))], "the promise is"
+
+
+# ---------------------------------------------------------------- catching up
+
+
+def test_nothing_is_asked_when_every_decided_slot_was_voted_for_under_its_leader() -> None:
+    bench = keeper(entry(1), entry(2))
+    heard(bench, 2)
+    assert nothing_sent(bench.fire("upkeep"))
+    assert not bench.role.status().keeping.behind
+
+
+def test_missing_slots_are_fetched_at_their_highest_ballot_when_they_are_decided() -> None:
+    bench = keeper(entry(1))
+    heard(bench, 3)
+    effects = bench.fire("upkeep")
+    assert sent(effects, AskVotes) == [((A2, A3), AskVotes(first=Slot(2), last=Slot(3)))]
+    assert bench.role.status().keeping.behind
+    effects = bench.receive(A2, votes(2, 3, (2, 101), (3, 101)))
+    assert sent(effects, AskValues) == [((A2,), AskValues(first=Slot(2), last=Slot(3)))]
+    effects = bench.receive(A2, values((2, 101, b"b"), (3, 101, b"c")))
+    assert records(effects) == [entry(2, 101, b"b", 3), entry(3, 101, b"c", 3)]
+    assert messages(bench.drain(), AskVotes) == []
+    assert not bench.role.status().keeping.behind
+
+
+def test_one_answer_of_four_others_is_not_enough_when_there_are_five_acceptors() -> None:
+    membership = membership_of(acceptors=5)
+    journal = open_journal(A1)
+    stamp = journal.recovered.stamp
+    assert stamp is not None
+    bench = an_acceptor(membership=membership_of(), journal=journal)
+    bench = Bench(Acceptor(A1, membership, Settings(), journal, journal.recovered, Kept()), journal)
+    bench.role.phase = type(bench.role.phase)("open")
+    heard(bench, 1)
+    assert messages(bench.fire("upkeep"), AskVotes)
+    assert nothing_sent(bench.receive(A2, votes(1, 1, (1, 101))))
+    effects = bench.receive(A3, votes(1, 1, (1, 202)))
+    assert sent(effects, AskValues) == [((A3,), AskValues(first=Slot(1), last=Slot(1)))]
+
+
+def test_a_stale_vote_is_replaced_when_another_was_chosen_at_a_higher_ballot() -> None:
+    bench = keeper(entry(1, 101, b"lost"))
+    heard(bench, 1, ballot=302)
+    assert messages(bench.fire("upkeep"), AskVotes) == [AskVotes(first=Slot(1), last=Slot(1))]
+    effects = bench.receive(A3, votes(1, 1, (1, 202)))
+    assert messages(effects, AskValues)
+    effects = bench.receive(A3, values((1, 202, b"won")))
+    assert records(effects) == [entry(1, 202, b"won", 1)]
+    bench.drain()
+    found = bench.role.log.entry(Slot(1))
+    assert found is not None
+    assert found.value == b"won"
+
+
+def test_an_old_vote_is_whole_when_nobody_has_a_higher_one() -> None:
+    bench = keeper(entry(1, 101, b"won"))
+    heard(bench, 1, ballot=302)
+    bench.fire("upkeep")
+    effects = bench.receive(A3, votes(1, 1, (1, 101)))
+    assert nothing_sent(effects)
+    assert messages(bench.fire("upkeep"), AskVotes) == []
+
+
+def test_values_are_not_written_when_they_were_not_asked_for() -> None:
+    bench = keeper(entry(1))
+    heard(bench, 3)
+    bench.fire("upkeep")
+    assert records(bench.receive(A2, values((2, 101, b"b")))) == []
+    bench.receive(A2, votes(2, 3, (2, 101), (3, 101)))
+    assert records(bench.receive(A3, values((2, 101, b"b")))) == []
+    effects = bench.receive(A2, values((2, 202, b"x"), (9, 101, b"y")))
+    assert records(effects) == []
+
+
+def test_a_catching_up_acceptor_may_write_below_its_promise() -> None:
+    """No other value can be chosen in a decided slot (P2b)."""
+    bench = keeper(entry(1))
+    bench.receive(NodeId("proposer-2"), Prepare(ballot=Ballot(902), first=Slot(2), last=Slot(0)))
+    heard(bench, 2, ballot=902)
+    bench.fire("upkeep")
+    bench.receive(A2, votes(1, 2, (1, 101), (2, 101)))
+    effects = bench.receive(A2, values((2, 101, b"b")))
+    assert records(effects) == [entry(2, 101, b"b", 2)]
+    assert bench.role.promised == 902
+
+
+def test_a_snapshot_is_pulled_when_the_others_have_cut_what_is_missing() -> None:
+    kept = Kept()
+    bench = keeper(entry(1), kept=kept)
+    bench.receive(A2, kept_by(7, base=7))
+    heard(bench, 9)
+    effects = bench.fire("upkeep")
+    assert sent(effects, AskSnapshot) == [((A2,), AskSnapshot(slot=Slot(0), offset=0))]
+    bench.receive(A2, part(7, 0, DATA))
+    kept.slot, kept.data = 7, DATA
+    effects = bench.step(PartWritten(slot=Slot(7), offset=10))
+    assert records(effects) == [Cut(slot=Slot(7))]
+    assert bench.role.log.base == 7
+    effects = bench.fire("upkeep")
+    assert messages(effects, AskVotes) == [AskVotes(first=Slot(8), last=Slot(9))]
+
+
+def test_nothing_is_asked_while_the_volume_may_not_vote() -> None:
+    bench = an_acceptor(journal=open_journal(A2))
+    assert not bench.role.voting
+    assert bench.fire("upkeep") == []
