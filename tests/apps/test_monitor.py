@@ -287,3 +287,65 @@ def test_a_learner_that_keeps_pace_is_not_behind(fleet, clock):
     assert "80 slots/s" in drawn(pace)
     assert "2 behind" in drawn(stuck)
     assert "not ready: 2 slots behind" in drawn(stuck)
+
+
+KEEPING = {
+    "base": 120000,
+    "snapshot_slot": 120000,
+    "incoming": 0,
+    "incoming_bytes": 0,
+    "behind": False,
+}
+SNAPSHOTS = {
+    "kept_slot": 120000,
+    "log_bytes": 12 * 2**20,
+    "taking": False,
+    "restored_bytes": 0,
+    "restoring_bytes": 0,
+}
+
+
+def with_upkeep(fleet: Fleet, **upkeep: Any) -> None:
+    """Let the acceptor and the learner tell of snapshots."""
+    fleet.statuses["acceptor-1"]["keeping"] = dict(KEEPING)
+    fleet.statuses["learner-1"]["snapshots"] = dict(SNAPSHOTS)
+    usual = {"log_slots": 3456, "missing_slots": 0, "due_bytes": 64 * 2**20, "held_back": False}
+    fleet.common |= {"upkeep": {**usual, "text": "nothing", **upkeep}, "volume_bytes": 41 * 2**20}
+
+
+def test_snapshots_and_logs_are_on_a_second_line_when_nodes_tell(fleet, clock):
+    with_upkeep(fleet)
+    with Watch(NODES, fleet.ask) as watch:
+        usual = drawn(watch.sample())
+        fleet.statuses["acceptor-1"]["keeping"] |= {"incoming": 2**20, "incoming_bytes": 2**22}
+        fleet.statuses["learner-1"]["snapshots"] |= {"taking": True}
+        under_way = drawn(watch.sample())
+        fleet.statuses["acceptor-1"]["keeping"] |= {"incoming_bytes": 0, "base": 0, "behind": True}
+        fleet.statuses["learner-1"]["snapshots"] |= {"taking": False, "kept_slot": 0}
+        none = drawn(watch.sample())
+        fleet.statuses["learner-1"]["snapshots"] |= {"restored_bytes": 1, "restoring_bytes": 2}
+        restored = drawn(watch.sample())
+
+    assert "41 MiB, log 3.5k since slot 120k" in usual
+    assert "log 12 of 64 MiB since slot 120k" in usual
+    assert "snapshot 1 of 4 MiB coming in" in under_way
+    assert "log 12 of 64 MiB, taking snapshot" in under_way
+    assert "41 MiB, log 3.5k slots, behind" in none
+    assert "log 12 of 64 MiB, no snapshot" in none
+    assert "snapshot 1 of 2 bytes restored" in restored
+
+
+def test_what_holds_a_log_back_is_told_when_it_lasts(fleet, clock):
+    """A new snapshot takes a moment to get around: one sample says nothing."""
+    why = "only acceptor-1 keeps the snapshot of slot 500: 2 are needed"
+    with_upkeep(fleet)
+    with Watch(NODES, fleet.ask) as watch:
+        watch.sample()
+        with_upkeep(fleet, held_back=True, text=why)
+        first = watch.sample()
+        second = watch.sample()
+
+    assert by_name(first)["acceptor-1"].held_back == ""
+    assert by_name(second)["acceptor-1"].held_back == why
+    assert why not in drawn(first)
+    assert drawn(second).count(why) == 1

@@ -123,6 +123,21 @@ WIPES = Simulator(options={"kinds": ["wipe", "crash"], "time_ms": 1500.0, "gap_m
 ROT = Simulator(options={"kinds": ["bit-flip", "crash"], "time_ms": 2000.0})
 """Bits that flip on disks."""
 
+_UPKEEP: Mapping[str, object] = {
+    "kinds": [
+        *("crash-at-snapshot", "crash-at-part", "crash-at-cut", "everybody-killed", "away"),
+        *("snapshot-disk-full", "crash", "isolate", "quorum-loss", "split", "loss", "reorder"),
+    ],
+    "time_ms": 3000.0,
+    "gap_ms": 100.0,
+}
+
+SNAPSHOTS = Simulator(options=_UPKEEP)
+"""Nodes that die or are away while snapshots are taken and kept, and logs are cut."""
+
+SNAPSHOTS_OF_FIVE = Simulator(options={**_UPKEEP, "acceptors": 5})
+"""The same, among five acceptors."""
+
 CLOGS = Simulator(
     options={
         "kinds": ["clog"],

@@ -71,6 +71,35 @@ def test_numbers_at_any_depth_become_gauges_when_they_are_in_the_status() -> Non
     }
 
 
+def test_what_is_told_per_node_gets_a_label_when_it_is_numbers() -> None:
+    """A metric's name holds no node's: `acceptor-1` would not even be a good one."""
+    status = {
+        "keeping": {"base": 120, "behind": False, "kept": {"acceptor-1": 500, "acceptor-2": 120}},
+        "abstaining": {"acceptor-2": "blank"},
+    }
+    found = samples({**COMMON, "status": status})
+    assert {key: value for key, value in found.items() if "acceptor" in key[0]} == {
+        ("paxos_acceptor_keeping_base", ""): 120.0,
+        ("paxos_acceptor_keeping_behind", ""): 0.0,
+        ("paxos_acceptor_keeping_kept", "acceptor-1"): 500.0,
+        ("paxos_acceptor_keeping_kept", "acceptor-2"): 120.0,
+    }
+
+
+def test_volume_and_upkeep_become_gauges_when_they_are_known() -> None:
+    """What is not known is left out, rather than said to be 0."""
+    upkeep = {"cuttable_slots": 9, "snapshot_age_s": None, "held_back": True, "text": "why"}
+    known = samples({**COMMON, "volume_bytes": 4096, "upkeep": upkeep})
+    assert known["paxos_node_volume_bytes", ""] == 4096.0
+    own = {name: value for (name, _), value in known.items() if "upkeep" in name}
+    assert own == {
+        "paxos_acceptor_upkeep_cuttable_slots": 9.0,
+        "paxos_acceptor_upkeep_held_back": 1.0,
+    }
+    unknown = samples({**COMMON, "volume_bytes": None, "upkeep": None})
+    assert unknown == samples(COMMON)
+
+
 @pytest.mark.parametrize("name", ["discovery", "proposer-1", "acceptor-1", "learner-1", "client-1"])
 def test_every_roles_real_status_can_be_parsed_when_rendered(name: str) -> None:
     """STYLE 21: metrics read nothing but `status()`."""

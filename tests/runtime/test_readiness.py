@@ -2,11 +2,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from paxos.core.types import NodeId
+from paxos.core.messages import SnapshotPart
+from paxos.core.types import NodeId, Slot
 from paxos.runtime.readiness import judge, summary
+from paxos.runtime.upkeep import AcceptorUpkeep
 from paxos.sim.world import World
+
+MIB = 2**20
+A1 = NodeId("acceptor-1")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,67 @@ def test_a_learner_is_not_ready_when_it_is_behind() -> None:
         False,
         "300 slots behind, catching up",
     )
+
+
+class Half:
+    """A state that is being restored and has not got all."""
+
+    done = False
+
+    def feed(self, data: bytes) -> None:
+        """Take it."""
+
+
+def restoring_learner() -> tuple[Any, World]:
+    """Return a learner that has got 3 MiB of a snapshot's 12."""
+    learner, world = fresh("learner-1")
+    learner.snapshotting.on_base(A1, Slot(900))
+    learner.snapshotting.get(Half(), 0)
+    return learner, world
+
+
+def test_a_learner_is_not_ready_when_it_restores_a_snapshot() -> None:
+    """It says how far it has come."""
+    learner, world = restoring_learner()
+    connected = frozenset(world.membership.acceptors)
+    waiting = (False, "waiting for a snapshot from an acceptor")
+    assert judge(learner, world.membership, connected) == waiting
+
+    part = SnapshotPart(slot=Slot(900), size=12 * MIB, offset=0, data=bytes(3 * MIB))
+    learner.snapshotting.on_part(A1, part)
+    assert judge(learner, world.membership, connected) == (
+        False,
+        "restoring a snapshot: 3 of 12 MiB",
+    )
+    assert summary(learner) == "applied 0, 0 keys, restoring a snapshot: 3 of 12 MiB"
+
+
+def test_a_node_says_what_holds_its_log_back_when_it_registers(world: World) -> None:
+    """So that discovery's table shows it."""
+    held = AcceptorUpkeep(
+        kept_slot=Slot(0),
+        log_slots=9,
+        cuttable_slots=0,
+        missing_slots=0,
+        snapshot_age_s=None,
+        held_back=True,
+        text="only acceptor-1 keeps the snapshot of slot 500: 2 are needed",
+    )
+    acceptor = world.role(A1)
+    free = msgspec.structs.replace(held, held_back=False)
+    assert summary(acceptor, held) == f"{summary(acceptor)}; {held.text}"
+    assert summary(acceptor, free) == summary(acceptor)
+    long = msgspec.structs.replace(held, text="x" * 1000)
+    assert len(summary(acceptor, long)) == 200
+
+
+def test_an_acceptor_says_where_its_log_begins_when_it_has_been_cut() -> None:
+    world = World(1)
+    world.start()
+    assert world.run_until(lambda: world.leader is not None)
+    acceptor = world.role(A1)
+    acceptor.keeping._base = Slot(7)
+    assert summary(acceptor).endswith(", cut up to 7")
 
 
 def test_each_node_sums_itself_up_in_a_few_words_when_it_registers(world: World) -> None:

@@ -76,6 +76,14 @@ def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
     return DiskVolume(tmp_path / "volume", ENGINES[request.param])
 
 
+@pytest.fixture(params=["memory", "file"])
+def cut_volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
+    """A blank volume of each engine that can cut its log: SQLite is only measured against."""
+    if request.param == "memory":
+        return MemoryVolume()
+    return DiskVolume(tmp_path / "volume", ENGINES[request.param])
+
+
 @pytest.fixture
 def new_volume(tmp_path: Path) -> Iterator[Callable[[str], Volume]]:
     """Make a fresh blank volume of the named engine; for hypothesis, which runs many."""
@@ -127,7 +135,9 @@ def shown() -> Callable[[Journal], dict[str, Any]]:
             "promised": recovered.promised,
             "counter": recovered.counter,
             "decided": recovered.decided,
+            "base": journal.base,
             "highest": journal.highest_slot,
+            "missing": journal.missing(Slot(1), SLOT_MAX, 10),
             "votes": journal.votes(Slot(0), SLOT_MAX),
             "entries": journal.entries(Slot(0), SLOT_MAX, 2**40),
         }

@@ -13,6 +13,7 @@ from paxos.core.effects import (
     AcceptedEntry,
     AnyRecord,
     Counted,
+    Cut,
     Promised,
     Recovered,
     Stamped,
@@ -189,11 +190,138 @@ def test_closed_journal_refuses_and_closes_twice(volume: Any, stamp: Stamped) ->
         journal.sync()
 
 
+# ---------------------------------------------------------------- cutting
+
+
+def test_cut_hides_entries_at_once_and_for_good(
+    cut_volume: Any, stamp: Stamped, vote: Vote
+) -> None:
+    journal = cut_volume.open()
+    for record in (stamp, *(vote(slot) for slot in range(1, 8))):
+        journal.append(record)
+    journal.sync()
+    journal.append(Cut(slot=Slot(4)))
+    for _ in range(2):
+        assert journal.base == 4
+        assert journal.entry(Slot(4)) is None
+        assert journal.votes(Slot(1), Slot(9)) == [(5, 101), (6, 101), (7, 101)]
+        assert journal.entries(Slot(1), Slot(9), 10**6) == [vote(5), vote(6), vote(7)]
+        assert journal.highest_slot == 7
+        journal.sync()
+        journal = cut_volume.open()
+    assert journal.recovered == Recovered(
+        stamp=stamp, promised=Ballot(101), decided=Slot(6), base=Slot(4)
+    )
+
+
+def test_cut_that_was_not_synced_may_be_forgotten(
+    cut_volume: Any, stamp: Stamped, vote: Vote
+) -> None:
+    journal = cut_volume.open()
+    journal.append(stamp)
+    journal.append(vote(1))
+    journal.sync()
+    journal.append(Cut(slot=Slot(1)))
+    assert journal.entry(Slot(1)) is None
+    journal = cut_volume.open()
+    assert journal.base == 0
+    assert journal.entry(Slot(1)) == vote(1)
+
+
+def test_cut_at_or_below_the_base_does_nothing(cut_volume: Any, stamp: Stamped, vote: Vote) -> None:
+    journal = cut_volume.open()
+    for record in (stamp, vote(1), vote(2), vote(3), Cut(slot=Slot(2))):
+        journal.append(record)
+    journal.sync()
+    for slot in (2, 1, 0):
+        journal.append(Cut(slot=Slot(slot)))
+        journal.sync()
+    assert journal.base == 2
+    assert journal.entry(Slot(3)) == vote(3)
+    assert cut_volume.open().base == 2
+
+
+def test_highest_slot_survives_when_everything_is_cut(
+    cut_volume: Any, stamp: Stamped, vote: Vote
+) -> None:
+    journal = cut_volume.open()
+    journal.append(stamp)
+    for slot in range(1, 30):
+        journal.append(vote(slot, size=1000))
+        journal.sync()
+    journal.append(Cut(slot=Slot(29)))
+    journal.sync()
+    journal = cut_volume.open()
+    assert journal.highest_slot == journal.base == 29
+    assert journal.votes(Slot(1), Slot(99)) == []
+
+
+def test_cut_above_the_highest_slot_counts_as_the_highest(
+    cut_volume: Any, stamp: Stamped, vote: Vote
+) -> None:
+    """An acceptor that was away keeps a snapshot of slots it never voted in."""
+    journal = cut_volume.open()
+    for record in (stamp, vote(3), Cut(slot=Slot(700))):
+        journal.append(record)
+    journal.sync()
+    journal = cut_volume.open()
+    assert (journal.base, journal.highest_slot) == (700, 700)
+    assert journal.recovered.decided == 700
+    journal.append(vote(701))
+    assert journal.votes(Slot(1), Slot(900)) == [(701, 101)]
+
+
+def test_vote_below_the_base_raises_the_promise_and_is_not_shown(
+    cut_volume: Any, stamp: Stamped, vote: Vote
+) -> None:
+    journal = cut_volume.open()
+    for record in (stamp, vote(1), Cut(slot=Slot(5)), vote(4, 301)):
+        journal.append(record)
+    journal.sync()
+    assert journal.entry(Slot(4)) is None
+    journal = cut_volume.open()
+    assert journal.entry(Slot(4)) is None
+    assert journal.recovered.promised == 301
+
+
+def test_missing_slots_are_runs_and_what_was_cut_is_not_missing(
+    cut_volume: Any, stamp: Stamped, vote: Vote
+) -> None:
+    journal = cut_volume.open()
+    journal.append(stamp)
+    for slot in (3, 4, 7, *range(9, 1030), 2000):
+        journal.append(vote(slot, size=1))
+    everything = [(1, 2), (5, 6), (8, 8), (1030, 1999), (2001, 2500)]
+    for _ in range(2):
+        assert journal.missing(Slot(1), Slot(2500), 10) == everything
+        assert journal.missing(Slot(1), Slot(2500), 2) == everything[:2]
+        assert journal.missing(Slot(4), Slot(5), 10) == [(5, 5)]
+        assert journal.missing(Slot(9), Slot(1029), 10) == []
+        assert journal.missing(Slot(6), Slot(5), 10) == []
+        assert journal.missing(Slot(1), Slot(2500), 0) == []
+        journal.sync()
+        journal = cut_volume.open()
+    journal.append(Cut(slot=Slot(600)))
+    assert journal.missing(Slot(1), Slot(1500), 10) == [(1030, 1500)]
+    journal.append(Cut(slot=Slot(5000)))
+    assert journal.missing(Slot(1), Slot(5002), 10) == [(5001, 5002)]
+
+
+def test_cut_out_of_bounds_or_without_a_stamp_is_refused(cut_volume: Any, stamp: Stamped) -> None:
+    journal = cut_volume.open()
+    with pytest.raises(LocalProtocolError, match="without a stamp"):
+        journal.append(Cut(slot=Slot(1)))
+    journal.append(stamp)
+    with pytest.raises(LocalProtocolError, match="out of bounds"):
+        journal.append(Cut(slot=Slot(2**63)))
+
+
 slots = st.integers(1, 40)
 ballots = st.integers(1, 5).map(lambda counter: counter * 100 + 1)
 records = st.one_of(
     st.builds(Promised, ballot=ballots),
     st.builds(Counted, counter=st.integers(1, 9)),
+    st.builds(Cut, slot=slots),
     st.builds(
         AcceptedEntry,
         slot=slots,
@@ -206,7 +334,7 @@ steps = st.lists(records | st.just("sync") | st.just("reopen"), max_size=40)
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=steps)
 def test_files_agree_with_the_journal_in_memory(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import resource
 import shutil
@@ -19,6 +18,8 @@ from paxos.core.errors import StorageError
 from paxos.core.types import Slot
 from paxos.storage import FileJournal, open_journal
 
+from .children import in_child
+
 Vote = Callable[..., AcceptedEntry]
 NOBODY = 65534
 
@@ -33,29 +34,6 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
-
-
-def in_child(work: Callable[[], Any]) -> Any:
-    """Run `work` in a forked process, which may give up rights or limits, and return its result.
-
-    A StorageError comes back as its text.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            try:
-                result = work()
-            except StorageError as error:
-                result = str(error)
-            os.write(writer, json.dumps(result).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
-    return json.loads(answer)
 
 
 def as_nobody(work: Callable[[], Any]) -> Callable[[], Any]:

@@ -133,7 +133,7 @@ def test_a_hello_is_worthless_when_reflected() -> None:
         ({"wanted": C}, "this is acceptor-2, not acceptor-3"),
         ({"node": "acceptor-9"}, "acceptor-9 is not another node"),
         ({"node": B}, "not another node"),
-        ({"version": 2}, "protocol version 2 is not 1"),
+        ({"version": 2}, "handshake version 2 is not 1"),
         ({"cluster": "c2"}, "acceptor-1 belongs to cluster c2, acceptor-2 to c1"),
         ({"acceptors": (A, B)}, "configured with 2 acceptors, acceptor-2 with 3"),
         ({"nonce": b"short"}, "nonce of the wrong length"),
@@ -151,7 +151,7 @@ def test_a_hello_is_refused_when_something_is_wrong_with_it(
     ("changes", "reason"),
     [
         ({"node": C}, "acceptor-3 answered in place of acceptor-2"),
-        ({"version": 0}, "protocol version 0"),
+        ({"version": 0}, "handshake version 0"),
         ({"cluster": "c2"}, "belongs to cluster c2"),
         ({"acceptors": (A, B, "acceptor-4")}, "acceptors must be the same"),
         ({"nonce": b"x" * 17}, "nonce of the wrong length"),
@@ -187,7 +187,7 @@ def test_a_reason_is_sent_before_closing_when_the_other_side_is_at_fault() -> No
     """STYLE: remote errors say why; and a refusal is not answered by a refusal."""
     with pytest.raises(HandshakeRefused) as refused:
         side(B).receive(packed(hello(version=9)))
-    assert refused.value.reply == Refusal(reason="protocol version 9 is not 1")
+    assert refused.value.reply == Refusal(reason="handshake version 9 is not 1")
     with pytest.raises(HandshakeRefused, match="refuses: because") as refused:
         side(B).receive(packed(Refusal(reason="because")))
     assert refused.value.reply is None

@@ -66,6 +66,15 @@ STATUSES: dict[str, dict[str, Any]] = {
         "leader_ballot": BALLOT,
         "accepts": 123459,
         "nacks": 4,
+        "keeping": {
+            "base": 100000,
+            "snapshot_slot": 100000,
+            "snapshot_bytes": 12_400_000,
+            "kept": {"acceptor-1": 100000, "acceptor-2": 120000, "acceptor-3": 120000},
+            "incoming": 3_250_000,
+            "incoming_bytes": 12_600_000,
+            "behind": False,
+        },
     },
     "learner": {
         "applied": 123456,
@@ -77,6 +86,17 @@ STATUSES: dict[str, dict[str, Any]] = {
         "sessions": 2,
         "now_ms": 1760000000000,
         "reads": 5000,
+        "snapshots": {
+            "kept_slot": 120000,
+            "kept": {"acceptor-1": 100000, "acceptor-2": 120000, "acceptor-3": 120000},
+            "log_bytes": 12_582_912,
+            "log_slots": 3456,
+            "taking": False,
+            "taken_slot": 120000,
+            "taken_bytes": 12_600_000,
+            "restored_bytes": 0,
+            "restoring_bytes": 0,
+        },
     },
     "client": {
         "leader": "proposer-3",
@@ -102,6 +122,28 @@ STATUSES: dict[str, dict[str, Any]] = {
 }
 
 
+UPKEEPS: dict[str, dict[str, Any]] = {
+    "acceptor": {
+        "kept_slot": 120000,
+        "log_slots": 23459,
+        "cuttable_slots": 20000,
+        "missing_slots": 0,
+        "snapshot_age_s": None,
+        "held_back": True,
+        "text": "acceptor-1 keeps no snapshot newer than slot 100,000 (a quorum does: the others "
+        "cut without it); one is coming in: 3.1 of 12 MiB",
+    },
+    "learner": {
+        "due_bytes": 67_108_864,
+        "due_slots": 100000,
+        "snapshot_age_s": 185.0,
+        "held_back": False,
+        "text": "acceptor-1 keeps no snapshot newer than slot 100,000 (a quorum does: the others "
+        "cut without it)",
+    },
+}
+
+
 class FakeView:
     """A `NodeView` whose answers are plain attributes."""
 
@@ -113,6 +155,7 @@ class FakeView:
         self.healthy = (True, "")
         self.ready = (True, "")
         self.status = dict(STATUSES[self.role])
+        self.upkeep = dict(UPKEEPS[self.role]) if self.role in UPKEEPS else None
         self.started = time.time() - 4000.0
 
     def state(self) -> dict[str, Any]:
@@ -128,11 +171,13 @@ class FakeView:
             "ready": self.ready[0],
             "reason": self.healthy[1] or self.ready[1],
             "memory_bytes": 41_234_567,
+            "volume_bytes": 73_400_320 if self.role in ("acceptor", "learner") else None,
             "links": [
                 {"peer": name, "connected": name != "acceptor-2", "since_s": 4000.0 - port % 100}
                 for name, port in self.neighbours
                 if name != self.node
             ],
+            "upkeep": self.upkeep,
             "status": self.status,
         }
 

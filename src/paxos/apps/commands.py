@@ -22,6 +22,7 @@ from paxos.core.types import NodeId
 
 from . import config as configuration_module
 from . import local, run_file
+from .backup import backup
 from .bench import bench
 from .chaos import chaos
 from .check_history import check_history
@@ -30,6 +31,7 @@ from .config import Configuration
 from .config_keys import example, shown
 from .modelcheck import modelcheck
 from .readiness import Readiness, wait_until_ready
+from .restore import restore
 from .simulate import simulate
 
 app = typer.Typer(
@@ -398,6 +400,12 @@ def _again(command: str, role: str, number: int | None, config: Path | None, as_
 
 
 # ---------------------------------------------------------------- tools of their own
+
+app.command()(backup)
+
+
+app.command()(restore)
+
 
 app.command()(chaos)
 

@@ -198,6 +198,12 @@ _LIMIT_ROWS: tuple[tuple[str, int, int, str], ...] = (
         100_000_000,
         "A snapshot is taken, and the log cut, after so many slots at the latest.",
     ),
+    (
+        "snapshot_part_bytes",
+        4 * KIB,
+        16 * MIB,
+        "How much of a snapshot travels in one message, and is written at once.",
+    ),
     ("responses_max", 1, 1_000_000, "How many confirmations a client node keeps for `responses`."),
 )
 

@@ -36,7 +36,9 @@ class NodeSample(msgspec.Struct, frozen=True, kw_only=True):
     `down_s` is for how long it has not answered, and `down_since` since when, in seconds since
     1970; both are None while nothing tells. `behind` is how many of the slots that a learner had
     seen one sample ago it has still not applied: under load every learner is a slot or two short
-    of what it has seen at any one moment, and that says nothing.
+    of what it has seen at any one moment, and that says nothing. `held_back` is what keeps its log
+    from being cut, empty when nothing does, or not for longer than one sample: a new snapshot takes
+    a moment to get around.
     """
 
     node: str
@@ -45,6 +47,7 @@ class NodeSample(msgspec.Struct, frozen=True, kw_only=True):
     down_since: float | None
     trouble: str
     behind: int
+    held_back: str
     state: dict[str, Any]
     rates: dict[str, float]
     """Changes of `COUNTERS` per second; without an entry where that cannot be told yet."""
@@ -136,19 +139,22 @@ class Watch:
                 down_since=None if first is None else time.time() - (time.monotonic() - first),
                 trouble=trouble,
                 behind=0,
+                held_back="",
                 state={},
                 rates={},
             )
         self._down_since.pop(node, None)
         last = self._last.get(node)
         self._last[node] = (at, state)
+        then = last[1] if last is not None else state
         return NodeSample(
             node=node,
             up=True,
             down_s=None,
             down_since=None,
             trouble="",
-            behind=_behind(last[1] if last is not None else state, state),
+            behind=_behind(then, state),
+            held_back=_held_back(state) if _held_back(then) else "",
             state=state,
             rates=self._rates(last, at, state),
         )
@@ -190,6 +196,12 @@ def _behind(then: dict[str, Any], now: dict[str, Any]) -> int:
     if not isinstance(seen, int) or not isinstance(applied, int):
         return 0
     return max(0, seen - applied)
+
+
+def _held_back(state: dict[str, Any]) -> str:
+    """Return what a node says keeps its log from being cut; empty when nothing does."""
+    upkeep = state.get("upkeep") or {}
+    return str(upkeep.get("text") or "") if upkeep.get("held_back") else ""
 
 
 def _unseen(states: Sequence[dict[str, Any]]) -> dict[str, float]:

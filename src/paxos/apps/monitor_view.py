@@ -1,4 +1,4 @@
-"""Draws the monitor: a line or two per node, within 80 columns."""
+"""Draws the monitor: a line or two per node, within 80 columns, and what holds back their logs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from paxos.runtime.upkeep import progress
 from paxos.web import format as shown
 
 from .monitor import NodeSample, Sample, Watch
@@ -64,6 +65,8 @@ def frame(sample: Sample, hint: str = "") -> Group:
     for one in sample.nodes:
         table.add_row(*_row(one))
     parts: list[Any] = [_headline(sample, hint), table]
+    for text in dict.fromkeys(one.held_back for one in sample.nodes if one.held_back):
+        parts.append(Text(f"log: {text[:REASON_CHARACTERS_MAX]}", style="yellow"))
     if not sample.up:
         parts.append(Text("No node answers. Start the system with ./run.sh", style="yellow"))
     return Group(*parts)
@@ -148,16 +151,46 @@ def _proposer(one: NodeSample) -> tuple[str, str, str]:
 def _acceptor(one: NodeSample) -> tuple[str, str, str]:
     status = one.status
     promised = status.get("promised") or shown.NOTHING
-    activity = f"promised {promised} {_rate(one, 'accepts')} accepts/s"
+    activity = f"promised {promised} {_rate(one, 'accepts')} accepts/s{_acceptors_log(one)}"
     return str(status.get("phase", "")), shown.count(status.get("highest_slot")), activity
 
 
 def _learner(one: NodeSample) -> tuple[str, str, str]:
     status = one.status
     activity = f"{_rate(one, 'applied')} slots/s {_rate(one, 'reads')} reads/s "
-    activity += f"{shown.compact(int(status.get('keys') or 0))} keys"
+    activity += f"{shown.compact(int(status.get('keys') or 0))} keys{_learners_log(one)}"
     word = f"{shown.compact(one.behind)} behind" if one.behind else "running"
     return word, shown.count(status.get("applied")), activity
+
+
+def _acceptors_log(one: NodeSample) -> str:
+    """Return a second line: how large the volume and the log are, or what is coming in."""
+    keeping, upkeep = one.status.get("keeping"), one.state.get("upkeep")
+    if not keeping or not upkeep:
+        return ""
+    behind = ", behind" if keeping["behind"] or upkeep["missing_slots"] else ""
+    if keeping["incoming_bytes"]:
+        coming = progress(keeping["incoming"], keeping["incoming_bytes"])
+        return f"\nsnapshot {coming} coming in{behind}"
+    log = f"log {shown.compact(upkeep['log_slots'])}"
+    log += f" since slot {shown.compact(keeping['base'])}" if keeping["base"] else " slots"
+    if one.state.get("volume_bytes") is not None:
+        log = f"{_mebibytes(one.state['volume_bytes'])} MiB, {log}"
+    return f"\n{log}{behind}"
+
+
+def _learners_log(one: NodeSample) -> str:
+    """Return a second line: how far the log has grown since the snapshot, and what is under way."""
+    own, upkeep = one.status.get("snapshots"), one.state.get("upkeep")
+    if not own or not upkeep:
+        return ""
+    if own["restoring_bytes"]:
+        return f"\nsnapshot {progress(own['restored_bytes'], own['restoring_bytes'])} restored"
+    line = f"\nlog {progress(own['log_bytes'], upkeep['due_bytes'])}"
+    if own["taking"]:
+        return f"{line}, taking snapshot"
+    slot = own["kept_slot"]
+    return line + (f" since slot {shown.compact(slot)}" if slot else ", no snapshot")
 
 
 def _client(one: NodeSample) -> tuple[str, str, str]:

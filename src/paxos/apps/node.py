@@ -17,6 +17,8 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -38,14 +40,17 @@ from paxos.core.messages import (
 from paxos.core.proposer import Proposer
 from paxos.core.stepper import Stepper
 from paxos.core.trace import Level, Trace
-from paxos.core.types import NodeId, Role, role_of
+from paxos.core.types import NodeId, Role, Slot, role_of
 from paxos.doors.resp import RespDoor
 from paxos.machine.machine import Machine
+from paxos.machine.snapshot import encode, verify
 from paxos.runtime.addresses import Addresses
 from paxos.runtime.clock import Clock
 from paxos.runtime.logs import LogRing, standard_output
 from paxos.runtime.node import AnyRole, NodeRuntime
-from paxos.storage.open import open_journal
+from paxos.runtime.snapshots import SnapshotWork
+from paxos.storage.open import open_journal, open_volume
+from paxos.storage.snapshot_files import SnapshotFiles
 from paxos.transport.handshake import NONCE_BYTES
 from paxos.transport.links import Links
 from paxos.web.app import make_app
@@ -84,6 +89,8 @@ class _Process:
         self._role = role_of(node)
         self._clock = Clock()
         self._journal: Journal | None = None
+        self._snapshots: SnapshotFiles | None = None
+        self._machine = Machine()
         self._log = LogRing(
             node=node,
             level=Level(configuration.log.level),
@@ -104,7 +111,8 @@ class _Process:
         secret = configuration.secret()
         recovered = Recovered()
         if self._role in (Role.ACCEPTOR, Role.PROPOSER, Role.LEARNER):
-            self._journal = open_journal(configuration.volume(node))
+            self._open_volume()
+        if self._journal is not None:
             recovered = self._journal.recovered
         role = self._make_role(recovered)
         dice = random.Random(secrets.randbits(64))
@@ -144,6 +152,9 @@ class _Process:
             message_bytes_max=settings.limits.message_bytes_max,
             link_bytes_max=settings.limits.link_bytes_max,
         )
+        if self._snapshots is not None:
+            stream = partial(encode, self._machine) if self._role is Role.LEARNER else None
+            runtime.snapshots = SnapshotWork(self._snapshots, stream, runtime.submit)
         bind = configuration.network.bind
         pages = PageServer(make_app(runtime), bind, configuration.page_port(node))
         await pages.start()
@@ -169,9 +180,22 @@ class _Process:
             await door.stop()
         await runtime.stop()
         await pages.stop()
+        if self._snapshots is not None:
+            self._snapshots.close()
         if self._journal is not None:
             self._journal.close()
         return STOPPED
+
+    def _open_volume(self) -> None:
+        """Open what this node keeps. A learner's snapshots are not kept: the acceptors' are."""
+        folder = self._configuration.volume(self._node)
+        if self._role is Role.ACCEPTOR:
+            self._journal, self._snapshots = open_volume(folder, _slot_of_snapshot)
+            return
+        self._journal = open_journal(folder)
+        if self._role is Role.LEARNER:
+            self._snapshots = SnapshotFiles(folder, _slot_of_snapshot)
+            self._snapshots.clear()
 
     def _make_role(self, recovered: Recovered) -> AnyRole:
         membership = self._configuration.membership()
@@ -184,10 +208,12 @@ class _Process:
             case Role.ACCEPTOR:
                 if journal is None:
                     raise StorageError(f"{node} has no volume")
-                return Acceptor(node, membership, settings, journal, recovered)
+                return Acceptor(node, membership, settings, journal, recovered, self._snapshots)
             case Role.LEARNER:
                 self._check_volume(recovered)
-                return Learner(node, membership, settings, Machine(), recovered)
+                return Learner(
+                    node, membership, settings, self._machine, recovered, self._snapshots
+                )
             case Role.CLIENT:
                 return Gateway(node, membership, settings)
             case Role.DISCOVERY:
@@ -220,6 +246,11 @@ class _Process:
             traceback.print_exception(error, file=sys.stderr)
             sys.stderr.flush()
         os._exit(FAILED)
+
+
+def _slot_of_snapshot(chunks: Iterable[bytes]) -> Slot:
+    """Return the slot of a snapshot's stream. Raises VolumeDamaged."""
+    return verify(chunks).slot
 
 
 def _prefer_throughput() -> None:

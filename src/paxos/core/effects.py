@@ -241,6 +241,24 @@ class ClientStaleReads(Plain, frozen=True, kw_only=True):
     commands: list[Any]
 
 
+class ClientBackup(Plain, frozen=True, kw_only=True):
+    """One client connection asks for a backup of the present state. To a gateway, which delivers
+    [slot, size in bytes] when it can be had.
+    """
+
+    connection: int
+
+
+class ClientBackupPart(Plain, frozen=True, kw_only=True):
+    """A client connection asks for the next part of the backup that it has asked for. To a
+    gateway, which delivers its bytes, none at the end.
+    """
+
+    connection: int
+    slot: Slot
+    offset: int
+
+
 class ClientGone(Plain, frozen=True, kw_only=True):
     """A client connection closed; its answers are wanted no more. To a gateway."""
 
@@ -279,6 +297,8 @@ Event: TypeAlias = (
     | ClientWrites
     | ClientReads
     | ClientStaleReads
+    | ClientBackup
+    | ClientBackupPart
     | ClientGone
     | SnapshotTaken
     | PartWritten

@@ -11,10 +11,18 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from .effects import ClientReads, ClientStaleReads, ClientWrites
+from .effects import (
+    ClientBackup,
+    ClientBackupPart,
+    ClientReads,
+    ClientStaleReads,
+    ClientWrites,
+)
 from .types import Ballot, NodeId, Slot
 
-ClientCommands: TypeAlias = ClientWrites | ClientReads | ClientStaleReads
+ClientCommands: TypeAlias = (
+    ClientWrites | ClientReads | ClientStaleReads | ClientBackup | ClientBackupPart
+)
 Origin: TypeAlias = tuple[int, int]
 """(connection, how many of its commands)."""
 

@@ -22,7 +22,10 @@ from typing import Any, assert_never
 
 import msgspec
 
+from .backups import BackupRelay, Next
 from .effects import (
+    ClientBackup,
+    ClientBackupPart,
     ClientGone,
     ClientReads,
     ClientStaleReads,
@@ -55,6 +58,7 @@ from .flights import (
     QuorumStatus,
 )
 from .messages import (
+    BackupReady,
     Batch,
     GatewayMessage,
     LeaderState,
@@ -66,6 +70,7 @@ from .messages import (
     Results,
     SessionOpened,
     SessionUnknown,
+    SnapshotPart,
     StaleRead,
     Submit,
     Subscribe,
@@ -106,9 +111,11 @@ class Gateway:
         self._writes = FairQueue()
         self._reads = FairQueue()
         self._stale_reads = FairQueue()
+        self._backups: deque[Chunk] = deque()
+        self._relay = BackupRelay(settings.timeouts.request_ms)
         self._queued_bytes = 0
         self._queued = 0
-        self._queued_ms = {"log": 0.0, "read": 0.0, "stale": 0.0}
+        self._queued_ms = {"log": 0.0, "read": 0.0, "stale": 0.0, "backup": 0.0}
         self._read_number = 0
         self._read_slot = Slot(0)
         self._read_flights: dict[int, Flight] = {}
@@ -145,7 +152,13 @@ class Gateway:
         match event:
             case Received(sender=sender, message=message):
                 return self._on_message(sender, message, now_ms, dice)  # type: ignore[arg-type]
-            case ClientWrites() | ClientReads() | ClientStaleReads():
+            case (
+                ClientWrites()
+                | ClientReads()
+                | ClientStaleReads()
+                | ClientBackup()
+                | ClientBackupPart()
+            ):
                 connection = self._connections.get(event.connection)
                 if connection is None:
                     connection = self._connections[event.connection] = Connection()
@@ -185,6 +198,10 @@ class Gateway:
                 return self._on_session_unknown(message, now_ms, dice)
             case OutOfOrder():
                 return self._on_out_of_order(message, now_ms)
+            case BackupReady():
+                return self._relayed(self._relay.on_ready(sender, message), now_ms)
+            case SnapshotPart():
+                return self._relayed(self._relay.on_part(sender, message), now_ms)
             case _:
                 assert_never(message)
 
@@ -193,6 +210,7 @@ class Gateway:
             case "watch":
                 return [
                     *self._expire(now_ms),
+                    *self._relayed(self._relay.expire(now_ms), now_ms),
                     *self._ask_again(now_ms),
                     *self._open_session_again(now_ms),
                     SetTimer(name="watch", after_ms=self._timeouts.retry_ms / 4),
@@ -205,6 +223,7 @@ class Gateway:
         # Reads are numbered from a random start, so that a learner's late answer to an earlier
         # life of this gateway is never taken for an answer to a read of this one (rule 6).
         self._read_number = self._nonce
+        self._relay.start(self._nonce)
         return [SetTimer(name="watch", after_ms=self._timeouts.retry_ms / 4)]
 
     def _draw_nonce(self, dice: float) -> None:
@@ -214,14 +233,21 @@ class Gateway:
 
     def _take_in(self, connection: Connection, event: ClientCommands, now_ms: float) -> None:
         """Count commands in, whether they are queued or parked: both are memory."""
+        kind, commands = "stale", []
         match event:
             case ClientWrites():
-                kind = "log"
+                kind, commands = "log", event.commands
             case ClientReads():
-                kind = "read"
+                kind, commands = "read", event.commands
+            case ClientStaleReads():
+                commands = event.commands
+            case ClientBackup():
+                kind, commands = "backup", [[]]
+            case ClientBackupPart(slot=slot, offset=offset):
+                kind, commands = "backup", [[slot, offset]]
             case _:
-                kind = "stale"
-        chunk = Chunk(event.connection, event.commands, now_ms)
+                assert_never(event)
+        chunk = Chunk(event.connection, commands, now_ms)
         self._queued_bytes += chunk.size
         self._queued += len(chunk.commands)
         self._admit(connection, kind, chunk)
@@ -231,8 +257,8 @@ class Gateway:
         if connection.parked:
             connection.parked.append((kind, chunk))
             return
-        if connection.outstanding and connection.kind != kind:
-            if connection.kind != "log":
+        if connection.outstanding and (connection.kind != kind or kind == "backup"):
+            if connection.kind != "log" or kind == "backup":
                 connection.parked.append((kind, chunk))
                 return
             kind = "log"
@@ -240,7 +266,9 @@ class Gateway:
         connection.outstanding += len(chunk.commands)
         # What was parked must not run out of time before what stands in front of it.
         chunk.arrived_ms = self._queued_ms[kind] = max(self._queued_ms[kind], chunk.arrived_ms)
-        if kind == "log":
+        if kind == "backup":
+            self._backups.append(chunk)
+        elif kind == "log":
             self._writes.append(chunk)
         elif kind == "read":
             self._reads.append(chunk)
@@ -254,6 +282,7 @@ class Gateway:
     def _on_client_gone(self, connection_id: int) -> None:
         """Forget a connection. What it had queued still runs, as with any store; what was parked
         behind unanswered commands has not begun, and never will."""
+        self._relay.client_gone(connection_id)
         connection = self._connections.pop(connection_id, None)
         if connection is not None:
             for _, chunk in connection.parked:
@@ -296,7 +325,7 @@ class Gateway:
     def _leave(self, now_ms: float) -> list[Effect]:
         """Send what was gathered: at once when nothing is under way, else as the window allows."""
         self._clock_ms = now_ms
-        effects: list[Effect] = []
+        effects = self._back_up(now_ms)
         if self._leader is not None and self.session:
             while self._writes and len(self.flights) < self._limits.batches_inflight_max:
                 effects.append(self._seal(self._leader, now_ms))
@@ -426,6 +455,33 @@ class Gateway:
             effects.extend(self._answer(head.origins, head.replies, now_ms))
         return effects
 
+    # ------------------------------------------------------------ backups
+
+    def _back_up(self, now_ms: float) -> list[Effect]:
+        """Pass on what clients ask for backups; what cannot be had is answered at once."""
+        effects: list[Effect] = []
+        while self._backups:
+            chunk = self._backups.popleft()
+            self._count_out(chunk)
+            if chunk.connection not in self._connections:
+                continue
+            if part := chunk.commands[0]:
+                slot, offset = part
+                step = self._relay.part(chunk.connection, slot, offset, now_ms)
+            else:
+                step = self._relay.begin(chunk.connection, self._learner, now_ms)
+            effects.extend(self._relayed(step, now_ms))
+        return effects
+
+    def _relayed(self, step: Next, now_ms: float) -> list[Effect]:
+        match step:
+            case None:
+                return []
+            case Send():
+                return [step]
+            case _:
+                return self._answer([(step.connection, 1)], [step.reply], now_ms)
+
     # ------------------------------------------------------------ sessions
 
     def _open_session(self, now_ms: float) -> list[Effect]:
@@ -549,10 +605,11 @@ class Gateway:
         self._up.discard(peer)
         if peer == self._leader:
             self._leader = None
+        effects = self._relayed(self._relay.disconnected(peer), now_ms)
         if peer == self._learner:
             self._learner = None
-            return self._switch_learner(self._next_learner(), now_ms)
-        return []
+            effects += self._switch_learner(self._next_learner(), now_ms)
+        return effects
 
     def _preferred_learner(self) -> NodeId:
         learners = self._membership.learners

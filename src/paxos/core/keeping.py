@@ -50,7 +50,6 @@ from .effects import (
     WritePart,
 )
 from .messages import (
-    SNAPSHOT_PART_BYTES,
     AskSnapshot,
     AskValues,
     AskVotes,
@@ -89,7 +88,7 @@ class NoSnapshots:
         return b""
 
 
-def part_of(snapshots: Snapshots, message: AskSnapshot) -> SnapshotPart:
+def part_of(snapshots: Snapshots, message: AskSnapshot, bytes_max: int) -> SnapshotPart:
     """Return the part that was asked for, or the beginning of the newest when that is another."""
     newest = snapshots.newest
     if newest is None:
@@ -99,7 +98,7 @@ def part_of(snapshots: Snapshots, message: AskSnapshot) -> SnapshotPart:
         slot=newest.slot,
         size=newest.size,
         offset=offset,
-        data=snapshots.read(newest.slot, offset, SNAPSHOT_PART_BYTES),
+        data=snapshots.read(newest.slot, offset, bytes_max),
     )
 
 
@@ -300,7 +299,8 @@ class Keeping:
 
     def on_ask(self, sender: NodeId, message: AskSnapshot) -> list[Effect]:
         """Hand out a part of what is kept here."""
-        return [Send(to=(sender,), message=part_of(self._snapshots, message))]
+        part = part_of(self._snapshots, message, self._limits.snapshot_part_bytes)
+        return [Send(to=(sender,), message=part)]
 
     # ------------------------------------------------------------ catching up
 
@@ -369,14 +369,23 @@ class Keeping:
         if sender not in self._others:
             return []
         self._bases[sender] = max(message.base, self._bases.get(sender, Slot(0)))
+        self._kept[sender] = max(message.base, self._kept.get(sender, Slot(0)))
         if not self._first or message.first != self._first:
             return []
-        self._votes[sender] = {slot: ballot for slot, ballot in message.votes if slot <= self._last}
+        if message.base >= self._first:
+            # It has cut off what it is asked about, so its silence there says nothing; the
+            # snapshot that it keeps does.
+            return []
+        # An answer to an earlier and shorter question speaks for that alone.
+        self._last = min(self._last, message.last)
+        self._votes[sender] = dict(message.votes)
         if len(self._votes) < self._membership.quorum_size - 1:
             return []
+        self.chosen.clear()
         for votes in (dict(self._log.votes(self._first, self._last)), *self._votes.values()):
             for slot, ballot in votes.items():
-                self.chosen[slot] = max(ballot, self.chosen.get(slot, ballot))
+                if slot <= self._last:
+                    self.chosen[slot] = max(ballot, self.chosen.get(slot, ballot))
         return self._fetch() or self._look()
 
     def _fetch(self) -> list[Effect]:
@@ -384,7 +393,7 @@ class Keeping:
         if self._asked is not None:
             return []
         own = dict(self._log.votes(self._first, self._last))
-        wanted = [slot for slot in sorted(self.chosen) if own.get(slot) != self.chosen[slot]]
+        wanted = [s for s in sorted(self.chosen) if own.get(s, NO_BALLOT) < self.chosen[s]]
         if not wanted:
             return []
         first = last = wanted[0]
@@ -402,14 +411,17 @@ class Keeping:
         """Return the entries to write: what is missing, at the ballots that hold the choice."""
         if sender != self._asked:
             return []
-        self._asked, self._again = None, True
-        return [
+        self._asked = None
+        entries = [
             AcceptedEntry(slot=one.slot, ballot=one.ballot, value=one.value, decided=decided)
             for one in message.values
             if one.slot > self._base
             and self.chosen.get(one.slot) == one.ballot
             and (one.slot, one.ballot) not in self._log.votes(one.slot, one.slot)
         ]
+        # An answer of no use is not asked for again at once: votes may have changed since.
+        self._again = bool(entries)
+        return entries
 
     def drained(self) -> list[Effect]:
         """Go on at once after values have been written: ask for more, or for the next run."""

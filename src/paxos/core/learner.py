@@ -21,6 +21,7 @@ from typing import Any, Protocol, assert_never
 
 import msgspec
 
+from .backups import QUIET_STRETCH, BackupServing
 from .effects import (
     Connected,
     Disconnected,
@@ -44,6 +45,7 @@ from .keeping import NoSnapshots
 from .messages import (
     UNSTICK_SLOTS_MAX,
     Accepted,
+    AskBackup,
     AskHighest,
     AskSnapshot,
     AskValues,
@@ -117,8 +119,8 @@ class StateMachine(Protocol):
         """Return an empty state that takes a snapshot's stream in."""
         ...
 
-    def adopt(self, restoring: Restoring) -> None:
-        """Become the state that was restored, which must be a later one."""
+    def adopt(self, restoring: Any) -> None:
+        """Become the state that was restored, which must be a later one of this machine's kind."""
         ...
 
     def status(self) -> Any:
@@ -144,10 +146,10 @@ class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, gc=False):
-    """A read that a gateway waits for."""
+    """A read that a gateway waits for, or a backup, which begins like one."""
 
     gateway: NodeId
-    read: Read
+    read: Read | AskBackup
     arrived_ms: float
 
 
@@ -177,6 +179,7 @@ class Learner:
         self.node = node
         self.machine = machine
         self.snapshotting = Snapshotting(node, membership, settings, snapshots or NoSnapshots())
+        self.backups = BackupServing(node)
         self.cluster = recovered.stamp.cluster if recovered.stamp else ""
         self.pending: dict[Slot, Pending] = {}
         self._membership = membership
@@ -227,7 +230,7 @@ class Learner:
             case Received(sender=sender, message=message):
                 return self._on_message(sender, message, now_ms)  # type: ignore[arg-type]
             case Drained():
-                return self._start_round()
+                return [*self._start_round(), *self._take_snapshot(now_ms)]
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms)
             case Connected(peer=peer, cluster=cluster):
@@ -237,12 +240,15 @@ class Learner:
                 if peer == self._fetching:
                     self._fetching = None
                 self.snapshotting.disconnected(peer)
+                self.backups.gone(peer)
                 self._forget_reads(lambda waiting: waiting.gateway == peer)
                 return []
             case SnapshotTaken(snapshot=snapshot):
-                return self.snapshotting.on_taken(snapshot)
+                ready = self.backups.on_taken(snapshot, now_ms)
+                return [*self.snapshotting.on_taken(snapshot), *ready]
             case SnapshotFailed(slot=slot, reason=reason):
-                return self.snapshotting.on_failed(slot, reason)
+                refused = self.backups.on_failed(slot, reason)
+                return [*self.snapshotting.on_failed(slot, reason), *refused]
             case Start():
                 # Rounds are numbered from a random start, so that an acceptor's late answer to an
                 # earlier life of this learner never counts in a round of this one (rule 7).
@@ -287,7 +293,13 @@ class Learner:
             case Values():
                 return self._on_values(sender, message, now_ms)
             case AskSnapshot():
+                self.backups.touch(sender, now_ms)
                 return self.snapshotting.on_ask(sender, message)
+            case AskBackup():
+                refused = self.backups.ask(sender, message, now_ms)
+                if not refused:
+                    self._gathered.append(Waiting(sender, message, now_ms))
+                return refused
             case SnapshotPart():
                 return self._on_snapshot_part(sender, message, now_ms)
             case SnapshotKept():
@@ -299,11 +311,9 @@ class Learner:
     def _on_timer(self, name: str, now_ms: float) -> list[Effect]:
         match name:
             case "gap":
-                self._forget_old_reads(now_ms)
-                return self._on_gap_timer()
+                return [*self._forget_old_reads(now_ms), *self._on_gap_timer()]
             case "round":
-                self._forget_old_reads(now_ms)
-                return self._on_round_timer()
+                return [*self._forget_old_reads(now_ms), *self._on_round_timer()]
             case "expiry":
                 return self._on_expiry_timer(now_ms)
             case name if name == OFFER:
@@ -398,8 +408,6 @@ class Learner:
                 effects.append(Send(to=(gateway,), message=outcome))
         if self._heard_quorum and machine.applied >= self._wanted():
             self._level_once = True
-        if self._level_once:
-            effects.extend(self.snapshotting.take(machine.applied))
         if self._unsticking:
             effects.extend(self._go_on_unsticking())
         effects.extend(self._answer_reads(now_ms))
@@ -594,6 +602,22 @@ class Learner:
         effects.append(Send(to=self._membership.acceptors, message=self._ask_votes()))
         return effects
 
+    def _take_snapshot(self, now_ms: float) -> list[Effect]:
+        """Take a snapshot when the log has grown enough, or a backup waits for one.
+
+        Only here, where all that had arrived is applied and effects are about to leave: so what
+        is copied is the state after the slot that it is asked for.
+        """
+        due, newest = self.backups.due, self.snapshotting.newest
+        if due is not None and newest is not None and newest.slot >= due:
+            return self.backups.on_taken(newest, now_ms)
+        if due is not None:
+            return self.snapshotting.take_now(self.machine.applied)
+        if not self._level_once:
+            return []
+        stretch = QUIET_STRETCH if self.backups.hold(now_ms) else 1
+        return self.snapshotting.take(self.machine.applied, stretch)
+
     # ------------------------------------------------------------ results
 
     def _on_subscribe(self, sender: NodeId, message: Subscribe) -> list[Effect]:
@@ -622,14 +646,15 @@ class Learner:
 
     def _keep(self, reads: list[Waiting], gone: Callable[[Waiting], bool]) -> list[Waiting]:
         for waiting in reads:
-            if gone(waiting):
+            if gone(waiting) and isinstance(waiting.read, Read):
                 self._held.discard((waiting.gateway, waiting.read.read))
         return [waiting for waiting in reads if not gone(waiting)]
 
-    def _forget_old_reads(self, now_ms: float) -> None:
+    def _forget_old_reads(self, now_ms: float) -> list[Effect]:
         """Without a quorum no read is answered, and its gateway gives up after `request_ms`."""
         oldest = now_ms - self._timeouts.request_ms
         self._forget_reads(lambda waiting: waiting.arrived_ms < oldest)
+        return self.backups.expire(oldest, self.machine.applied)
 
     def _start_round(self) -> list[Effect]:
         """Ask a quorum of acceptors how far the log may reach, for all reads that wait.
@@ -677,8 +702,12 @@ class Learner:
         while self._waiting and self._waiting[0][0] <= self.machine.applied:
             _, reads = self._waiting.popleft()
             for waiting in reads:
-                self._held.discard((waiting.gateway, waiting.read.read))
-                effects.append(self._answer(waiting.gateway, waiting.read, now_ms))
+                read = waiting.read
+                if isinstance(read, AskBackup):
+                    effects += self.backups.level(waiting.gateway, read, self.machine.applied)
+                    continue
+                self._held.discard((waiting.gateway, read.read))
+                effects.append(self._answer(waiting.gateway, read, now_ms))
         return effects
 
     def _answer(self, gateway: NodeId, read: Read | StaleRead, now_ms: float) -> Send:

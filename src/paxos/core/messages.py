@@ -45,6 +45,21 @@ A linearizable read (a quorum read, no clock; DESIGN rule 7):
        |      ReadResults    |
        |<--------------------|
 
+A backup (the snapshot is taken when all that was acknowledged before is applied):
+
+    client-1              learner-1             acceptor-1..3
+       | AskBackup(request)  |                     |
+       |-------------------->| AskHighest(round)   |
+       |                     |-------------------->|
+       |                     |   Highest(round, s) |
+       |                     |<--------------------|
+       |  BackupReady(slot)  | waits until applied >= s, takes a snapshot
+       |<--------------------|
+       | AskSnapshot(slot, 0)|
+       |-------------------->|
+       |    SnapshotPart     |
+       |<--------------------| ... until it has all
+
 Founding (DESIGN rule 8):
 
     acceptor-1 (blank)      acceptor-2..3
@@ -291,10 +306,6 @@ class VolumeState(Message, tag="volume_state", frozen=True, kw_only=True):
 # ---------------------------------------------------------------- snapshots
 
 
-SNAPSHOT_PART_BYTES = 256 * 1024
-"""How much of a snapshot travels in one message: little enough to hold nobody up."""
-
-
 class SnapshotOffer(Message, tag="snapshot_offer", frozen=True, kw_only=True):
     """A learner has taken a snapshot and offers it to an acceptor, which asks for its parts."""
 
@@ -326,6 +337,23 @@ class SnapshotKept(Message, tag="snapshot_kept", frozen=True, kw_only=True):
 
     slot: Slot
     base: Slot
+
+
+class AskBackup(Message, tag="ask_backup", frozen=True, kw_only=True):
+    """A gateway wants its learner to take a snapshot that holds everything acknowledged so far."""
+
+    request: int
+
+
+class BackupReady(Message, tag="backup_ready", frozen=True, kw_only=True):
+    """The snapshot of `slot`, of `size` bytes, is what was asked for: `AskSnapshot` gets its parts.
+    With an `error`, as a client is told it, there is none.
+    """
+
+    request: int
+    slot: Slot
+    size: int
+    error: str = ""
 
 
 # ---------------------------------------------------------------- to a learner
@@ -543,8 +571,11 @@ LearnerMessage: TypeAlias = (
     | AskSnapshot
     | SnapshotPart
     | SnapshotKept
+    | AskBackup
 )
-GatewayMessage: TypeAlias = LeaderState | NotLeader | Outcome | ReadResults
+GatewayMessage: TypeAlias = (
+    LeaderState | NotLeader | Outcome | ReadResults | BackupReady | SnapshotPart
+)
 DiscoveryMessage: TypeAlias = Register
 AnyMessage: TypeAlias = (
     ProposerMessage | AcceptorMessage | LearnerMessage | GatewayMessage | DiscoveryMessage | Book

@@ -69,6 +69,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     last one itself where that is larger."""
     snapshot_log_slots: int = 100_000
     """A snapshot is taken when the log has grown by so many slots since the last one."""
+    snapshot_part_bytes: int = 256 * 1024
+    """How much of a snapshot travels in one message: little enough to hold nobody up."""
     responses_max: int = 1000
     """How many confirmations a gateway remembers for `responses`."""
 

@@ -88,6 +88,7 @@ class Snapshotting:
         self._halves = number_of(node) + 1
         self._bytes_max = settings.limits.snapshot_log_bytes
         self._slots_max = settings.limits.snapshot_log_slots
+        self._part_bytes = settings.limits.snapshot_part_bytes
         self._kept: dict[NodeId, Slot] = {}
         self._bases: dict[NodeId, Slot] = {}
         self._kept_slot = Slot(0)
@@ -107,18 +108,31 @@ class Snapshotting:
         """Count a value that was applied."""
         self._bytes += size
 
-    def take(self, applied: Slot) -> list[Effect]:
-        """Ask for a snapshot of the state after `applied` when the log has grown enough."""
+    @property
+    def newest(self) -> SnapshotInfo | None:
+        """The newest that was taken here and can be read."""
+        return self._snapshots.newest
+
+    def take(self, applied: Slot, stretch: int = 1) -> list[Effect]:
+        """Ask for a snapshot of the state after `applied` when the log has grown enough: by
+        `stretch` times what it otherwise takes.
+        """
         if self._taking or self._fetch is not None:
             return []
         since_slot, since_bytes = max(
             (self._kept_slot, self._kept_bytes), (self._taken_at[0], self._taken_at[1])
         )
-        bytes_max = max(self._bytes_max, self._last_size) * self._halves // 2
+        bytes_max = max(self._bytes_max, self._last_size) * self._halves * stretch // 2
         if (
             self._bytes - since_bytes < bytes_max
-            and applied - since_slot < self._slots_max * self._halves // 2
+            and applied - since_slot < self._slots_max * self._halves * stretch // 2
         ):
+            return []
+        return self.take_now(applied)
+
+    def take_now(self, applied: Slot) -> list[Effect]:
+        """Ask for a snapshot of the state after `applied`, once none is being taken."""
+        if self._taking:
             return []
         self._taking = True
         self._taken_at = (applied, self._bytes)
@@ -167,7 +181,8 @@ class Snapshotting:
 
     def on_ask(self, sender: NodeId, message: AskSnapshot) -> list[Effect]:
         """Hand out a part of what was taken here."""
-        return [Send(to=(sender,), message=part_of(self._snapshots, message))]
+        part = part_of(self._snapshots, message, self._part_bytes)
+        return [Send(to=(sender,), message=part)]
 
     def on_kept(self, sender: NodeId, message: SnapshotKept) -> None:
         """Note what an acceptor keeps."""
@@ -269,7 +284,7 @@ class Snapshotting:
         self._fetch.ticks += 1
         if self._fetch.ticks > PATIENCE_TICKS:
             self._fetch = None
-            return []
+            return self.offer()
         return [SetTimer(name=OFFER, after_ms=self._tick_ms)]
 
     # ------------------------------------------------------------ status

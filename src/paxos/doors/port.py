@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeAlias
 
-from paxos.core.effects import ClientGone, ClientReads, ClientStaleReads, ClientWrites
+from paxos.core.effects import (
+    ClientBackup,
+    ClientBackupPart,
+    ClientGone,
+    ClientReads,
+    ClientStaleReads,
+    ClientWrites,
+)
 
-ClientEvent: TypeAlias = ClientWrites | ClientReads | ClientStaleReads | ClientGone
+ClientEvent: TypeAlias = (
+    ClientWrites | ClientReads | ClientStaleReads | ClientBackup | ClientBackupPart | ClientGone
+)
 
 Confirmation: TypeAlias = tuple[int, int, int, int, float]
 """What a learner confirmed to this node: slot, revision, sequence, commands in the batch, and

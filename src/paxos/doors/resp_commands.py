@@ -29,6 +29,7 @@ DOOR_COMMANDS: dict[bytes, CommandSpec] = {
     spec.name: spec
     for spec in (
         _door("AUTH", -2, "noscript loading stale fast no_auth"),
+        _door("BACKUP", -2, "admin noscript"),
         _door("CLIENT", -2, "noscript loading stale"),
         _door("COMMAND", -1, "loading stale"),
         _door("DISCARD", 1, "noscript loading stale fast"),
@@ -73,6 +74,7 @@ READY_COMMANDS: dict[bytes, tuple[Kind, int, int]] = {
 _SUMMARIES: dict[bytes, tuple[str, str]] = {
     b"APPEND": ("string", "Appends a string to the value of a key."),
     b"AUTH": ("connection", "Authenticates the connection."),
+    b"BACKUP": ("server", "Begins a backup of everything, and returns its parts."),
     b"CLIENT": ("connection", "Tells about, and names, this node's client connections."),
     b"COMMAND": ("server", "Tells about the commands."),
     b"DBSIZE": ("server", "Returns the number of keys."),

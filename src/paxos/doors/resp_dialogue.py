@@ -10,12 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from paxos.core.effects import ClientReads, ClientStaleReads, ClientWrites
+from paxos.core.effects import (
+    ClientBackup,
+    ClientBackupPart,
+    ClientReads,
+    ClientStaleReads,
+    ClientWrites,
+)
+from paxos.core.types import Slot
 from paxos.machine.commands import Kind
 
 from . import resp_auth
-from .resp_commands import ALL_COMMANDS, READY_COMMANDS, unknown_command
-from .resp_local import HANDLERS, LARGE_REPLIES, TRANSACTION_HANDLERS, greeting, set_name
+from .resp_commands import (
+    ALL_COMMANDS,
+    READY_COMMANDS,
+    unknown_command,
+    unknown_subcommand,
+    wrong_arity,
+)
+from .resp_local import HANDLERS, LARGE_REPLIES, TRANSACTION_HANDLERS, greeting, integer, set_name
 from .resp_reader import Command, OversizedCommand
 from .resp_replies import ReplyQueue, Saying
 from .resp_transaction import WATCHED_KEYS_MAX, Transaction, Watches
@@ -357,6 +370,29 @@ class Dialogue:
             self.say(lambda: executed([]), transaction.held_bytes)
         return True
 
+    # ------------------------------------------------------------ backups
+
+    def _backup(self, command: Command) -> None:
+        """BACKUP BEGIN: [slot, size in bytes]. BACKUP PART slot offset: bytes, none at the end."""
+        subcommand = command[1].upper()
+        arity = _BACKUP_ARITY.get(subcommand)
+        if arity is None:
+            self._say_error(unknown_subcommand("BACKUP", command[1]))
+            return
+        if len(command) != arity:
+            self._say_error(wrong_arity(f"backup|{subcommand.decode().lower()}"))
+            return
+        event: ClientBackup | ClientBackupPart = ClientBackup(connection=self.id)
+        if subcommand == b"PART":
+            slot, offset = integer(command[2]), integer(command[3])
+            if slot is None or offset is None or slot < 0 or offset < 0:
+                self._say_error("ERR value is not an integer or out of range")
+                return
+            event = ClientBackupPart(connection=self.id, slot=Slot(slot), offset=offset)
+        self.submit()
+        self.replies.issued += 1
+        self.door.port.submit(event)
+
     # ------------------------------------------------------------ the connection itself
 
     def _set_authenticated(self, authenticated: bool) -> None:
@@ -421,8 +457,11 @@ class Dialogue:
         self.say(OK)
 
 
+_BACKUP_ARITY = {b"BEGIN": 2, b"PART": 4}
+
 _CONTROLS: dict[bytes, Callable[[Dialogue, Command], None]] = {
     b"AUTH": Dialogue._auth,
+    b"BACKUP": Dialogue._backup,
     b"DISCARD": Dialogue._discard,
     b"HELLO": Dialogue._hello,
     b"MULTI": Dialogue._multi,
@@ -433,4 +472,4 @@ _CONTROLS: dict[bytes, Callable[[Dialogue, Command], None]] = {
     b"UNWATCH": Dialogue._unwatch,
     b"WATCH": Dialogue._watch,
 }
-"""Commands that change what later commands mean."""
+"""Commands that change what later commands mean, or that the gateway carries out itself."""

@@ -26,11 +26,12 @@ _SCAN_STEPS_MAX = 10
 """A scan looks at so many entries, live or dead, for each that it was asked to return."""
 
 
-class Entry(msgspec.Struct, gc=False, eq=False):
+class Entry(msgspec.Struct, gc=False, eq=False, array_like=True, forbid_unknown_fields=True):
     """A key and its value. `version` 0 marks one that was deleted; `deadline_ms` 0 is none.
 
     `serial` counts creations of keys in the whole store and never changes while the key lives:
-    the order of scans.
+    the order of scans. Snapshots hold entries in this very form: changing it changes the
+    version of their format.
     """
 
     key: bytes
@@ -124,7 +125,7 @@ class Store:
         self.revision = self.next_revision
         self._schedule(entry, 0)
         entry.version = 0
-        entry.value = b""
+        entry.key = entry.value = b""
         if len(self._order) > 2 * len(self.entries) + _SLACK:
             self._order = [entry for entry in self._order if entry.version]
         return True
@@ -175,6 +176,49 @@ class Store:
             if (entry := entries.get(pair[1])) is not None and entry.deadline_ms == pair[0]
         ]
         heapify(self._deadlines)
+
+    # ------------------------------------------------------------ snapshots
+
+    @property
+    def ordered(self) -> list[Entry]:
+        """All entries by serial, dead ones that scans still pass over among them; no copy."""
+        return self._order
+
+    def restore_entries(self, run: list[Entry]) -> None:
+        """Take in the next of the entries that `ordered` gave, into a store whose numbers stand.
+
+        Dead ones too: what a scan answers depends on them, and a scan may be part of an EXEC,
+        whose answer is state. Raises ValueError when they cannot be of such a store.
+        """
+        entries = self.entries
+        before = self._order[-1].serial if self._order else 0
+        for entry in run:
+            if not before < entry.serial <= self.serial:
+                raise ValueError(f"serial {entry.serial} after {before} of {self.serial}")
+            before = entry.serial
+            if not 0 < entry.create_revision <= entry.mod_revision <= self.revision:
+                raise ValueError(f"revisions of serial {before} above {self.revision}")
+            if entry.version < 0 or entry.deadline_ms < 0:
+                raise ValueError(f"version or deadline of serial {before} below 0")
+            if entry.version:
+                entries[entry.key] = entry
+            if entry.deadline_ms:
+                if not entry.version:
+                    raise ValueError(f"serial {before} is dead and has a deadline")
+                heappush(self._deadlines, (entry.deadline_ms, entry.key))
+                self._volatile += 1
+        self._order += run
+
+    def restore_values(self, run: list[tuple[Slot, bytes]]) -> None:
+        """Take in the next values of the list. Raises ValueError when their slots fall."""
+        slots = self.written_slots
+        before = slots[-1] if slots else NO_SLOT
+        for slot, value in run:
+            if not before <= slot <= self.slot:
+                raise ValueError(f"a value of slot {slot} after {before} of {self.slot}")
+            before = slot
+            slots.append(slot)
+            self.written_values.append(value)
 
     # ------------------------------------------------------------ scanning
 

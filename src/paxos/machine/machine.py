@@ -15,11 +15,11 @@ It refuses to know how a value was decided, or who listens.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from paxos.core.errors import InvariantViolation
+from paxos.core.errors import InvariantViolation, invariant
 from paxos.core.messages import (
     Batch,
     Envelope,
@@ -35,6 +35,9 @@ from .execution import decode_commands, run_batch, run_reads
 from .kv import Store
 from .replies import Reply
 from .sessions import Session, Sessions
+
+if TYPE_CHECKING:
+    from .snapshot import Restoring
 
 VALUE_BYTES_MAX = 16 * 1024 * 1024
 """The longest value that APPEND may make, unless told otherwise."""
@@ -78,6 +81,15 @@ class MachineStatus(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
 
 
+class MachineParts(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """All that a machine is made of: what snapshots are taken of and restored from. No copies."""
+
+    applied: Slot
+    store: Store
+    sessions: Sessions
+    results_bytes_max: int
+
+
 class Machine:
     """The state after the slots applied so far.
 
@@ -105,6 +117,53 @@ class Machine:
     def next_deadline_ms(self) -> int | None:
         """The nearest deadline of any key; None when no key has one."""
         return self._store.next_deadline_ms
+
+    # ------------------------------------------------------------ snapshots
+
+    @property
+    def parts(self) -> MachineParts:
+        """What the machine is made of, to look at only."""
+        return MachineParts(
+            applied=self.applied,
+            store=self._store,
+            sessions=self._sessions,
+            results_bytes_max=self._results_bytes_max,
+        )
+
+    @classmethod
+    def of(cls, parts: MachineParts) -> Machine:
+        """Return a machine made of these parts, which are its own from now on."""
+        machine = cls()
+        machine._take_over(parts)
+        return machine
+
+    @staticmethod
+    def restoring() -> Restoring:
+        """Return what a snapshot is fed to, for `adopt` afterwards."""
+        from .snapshot import Restoring  # it makes machines, so it cannot stand at the top
+
+        return Restoring()
+
+    def adopt(self, restoring: Restoring) -> None:
+        """Become the machine of a snapshot, limits included; `restoring` is used up.
+
+        Raises SnapshotDamaged when it is not whole, and InvariantViolation when its slot is not
+        after `applied`: a machine never goes back.
+        """
+        parts = restoring.machine().parts
+        invariant(
+            parts.applied > self.applied,
+            f"a snapshot of slot {parts.applied} was to be adopted after slot {self.applied}",
+        )
+        self._take_over(parts)
+
+    def _take_over(self, parts: MachineParts) -> None:
+        self._store = parts.store
+        self._sessions = parts.sessions
+        self._results_bytes_max = parts.results_bytes_max
+        self.applied = parts.applied
+        self.revision = parts.store.revision
+        self.now_ms = parts.store.now_ms
 
     # ------------------------------------------------------------ the log
 

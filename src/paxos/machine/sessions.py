@@ -66,6 +66,17 @@ class Session:
         ):
             self.bytes_kept -= len(kept.popleft().results)
 
+    def restore(self, results: Results) -> None:
+        """Take in the next of the results that a session of the same `last` kept.
+
+        Raises ValueError when they cannot be.
+        """
+        before = self.results[-1].sequence if self.results else results.sequence - 1
+        if results.sequence != before + 1 or not 0 < results.sequence <= self.last:
+            raise ValueError(f"results of batch {results.sequence} after {before} of {self.last}")
+        self.results.append(results)
+        self.bytes_kept += len(results.results)
+
 
 class Sessions:
     """The current session of every gateway that ever opened one."""
@@ -115,9 +126,17 @@ class Sessions:
             return None
         return [results for results in session.results if results.sequence > after]
 
+    def ordered(self) -> list[Session]:
+        """Return the sessions, not copies, in an order that only the contents decide."""
+        return [session for _, session in sorted(self._current.items())]
+
+    def restore(self, session: Session) -> None:
+        """Take in a session as it is."""
+        self._current[session.gateway] = session
+
     def snapshot(self) -> list[list[Any]]:
         """Return everything in here as plain values, in an order that only the contents decide."""
         return [
             [one.gateway, one.nonce, one.slot, one.last, list(one.results)]
-            for _, one in sorted(self._current.items())
+            for one in self.ordered()
         ]

@@ -39,7 +39,7 @@ from paxos.core.quorum import Membership
 from paxos.core.settings import Settings
 from paxos.core.stepper import Stepper
 from paxos.core.trace import Level, Trace
-from paxos.core.types import NO_BALLOT, Ballot, NodeId, number_of, role_of
+from paxos.core.types import NO_BALLOT, Ballot, NodeId, Slot, number_of, role_of
 from paxos.transport.handshake import Peer
 from paxos.transport.links import Links
 
@@ -49,6 +49,7 @@ from .clock import Clock
 from .logs import LogRing
 from .snapshots import SnapshotWork
 from .timers import Timers
+from .upkeep import AcceptorUpkeep, LearnerUpkeep, Sighting, acceptor_upkeep, learner_upkeep
 
 AnyRole = Acceptor | Proposer | Learner | Gateway | Discovery
 
@@ -99,6 +100,9 @@ class NodeRuntime:
         self.resume: Callable[[], None] | None = None
         self.connections: Callable[[], int] | None = None
         self.snapshots: SnapshotWork | None = None
+        self.volume_bytes: Callable[[], int] | None = None
+        # A learner hears of the kept snapshots from the acceptors, an acceptor has its own.
+        self._sighting = Sighting(role.keeping.kept_here if isinstance(role, Acceptor) else Slot(0))
         self._registration: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------ life
@@ -246,7 +250,7 @@ class NodeRuntime:
             incarnation=self._incarnation,
             cluster=self.cluster(),
             leader=self._leader_ballot(),
-            summary=readiness.summary(self.role_object),
+            summary=readiness.summary(self.role_object, self._upkeep()),
         )
         self._links.send((self._membership.discovery,), register)
         self._links.flush()
@@ -311,10 +315,46 @@ class NodeRuntime:
             "ready": ready,
             "reason": reason,
             "memory_bytes": _memory_bytes(),
+            "volume_bytes": self._volume_bytes(),
             "links": self._links_state(now),
             "runtime": {"messages_dropped": self._links.dropped if self._links else 0},
+            "upkeep": msgspec.to_builtins(self._upkeep()),
             "status": status,
         }
+
+    def _volume_bytes(self) -> int | None:
+        return self.volume_bytes() if self.volume_bytes is not None else None
+
+    def _upkeep(self) -> AcceptorUpkeep | LearnerUpkeep | None:
+        """Look at what the role says of its snapshots; None where it has none.
+
+        Called once a registration at least, so that a snapshot's age is right to a second or so.
+        """
+        role, now = self.role_object, self._clock.now_s()
+        if isinstance(role, Acceptor):
+            acceptor = role.status()
+            self._sighting.note(acceptor.keeping.snapshot_slot, now, witnessed=True)
+            return acceptor_upkeep(
+                self._node,
+                acceptor,
+                self._membership,
+                self._settings.limits,
+                age_s=self._sighting.age_s(now),
+                volume_bytes=self._volume_bytes(),
+            )
+        if isinstance(role, Learner):
+            learner = role.status()
+            kept = learner.snapshots.kept_slot
+            # One that is ahead of what is applied here was there before this learner.
+            self._sighting.note(kept, now, witnessed=learner.applied >= kept)
+            return learner_upkeep(
+                self._node,
+                learner,
+                self._membership,
+                self._settings.limits,
+                age_s=self._sighting.age_s(now),
+            )
+        return None
 
     def _links_state(self, now: float) -> list[dict[str, Any]]:
         connected = self._links.connected if self._links else {}

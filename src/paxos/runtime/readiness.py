@@ -13,6 +13,11 @@ from paxos.core.proposer import Proposer
 from paxos.core.quorum import Membership
 from paxos.core.types import NodeId
 
+from .upkeep import AcceptorUpkeep, LearnerUpkeep, restoring
+
+SUMMARY_CHARACTERS_MAX = 200
+"""How long a node's line in discovery's table may be."""
+
 
 def judge(
     role: Acceptor | Proposer | Learner | Gateway | Discovery,
@@ -31,6 +36,9 @@ def judge(
             learner = role.status()
             if not membership.is_quorum(connected):
                 return False, "no quorum of acceptors can be reached"
+            if role.snapshotting.fetching:
+                own = learner.snapshots
+                return False, restoring(own.restored_bytes, own.restoring_bytes)
             slots = "slot" if learner.missing == 1 else "slots"
             behind = f"{learner.missing} {slots} behind, catching up"
             if not learner.missing:
@@ -47,19 +55,36 @@ def judge(
             assert_never(role)
 
 
-def summary(role: Acceptor | Proposer | Learner | Gateway | Discovery) -> str:
-    """Say in a few words how a node is doing."""
+def summary(
+    role: Acceptor | Proposer | Learner | Gateway | Discovery,
+    upkeep: AcceptorUpkeep | LearnerUpkeep | None = None,
+) -> str:
+    """Say in a few words how a node is doing, and what holds back the cutting of its log."""
+    doing = _doing(role)
+    if upkeep is not None and upkeep.held_back:
+        doing = f"{doing}; {upkeep.text}"
+    return doing[:SUMMARY_CHARACTERS_MAX]
+
+
+def _doing(role: Acceptor | Proposer | Learner | Gateway | Discovery) -> str:
     match role:
         case Acceptor():
             acceptor = role.status()
+            if not role.voting:
+                return f"does not vote: {acceptor.reason}"
             doing = f"promised {acceptor.promised}, slot {acceptor.highest_slot}"
-            return doing if role.voting else f"does not vote: {acceptor.reason}"[:200]
+            base = acceptor.keeping.base
+            return f"{doing}, cut up to {base}" if base else doing
         case Proposer():
             proposer = role.status()
             return f"{proposer.phase}, decided {proposer.decided}"
         case Learner():
             learner = role.status()
-            return f"applied {learner.applied}, {learner.keys} keys"
+            doing = f"applied {learner.applied}, {learner.keys} keys"
+            if not role.snapshotting.fetching:
+                return doing
+            own = learner.snapshots
+            return f"{doing}, {restoring(own.restored_bytes, own.restoring_bytes)}"
         case Gateway():
             gateway = role.status()
             return f"{gateway.writes} writes, {gateway.reads} reads"

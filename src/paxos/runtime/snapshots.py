@@ -16,7 +16,14 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from paxos.core.effects import Event, PartWritten, SnapshotFailed, SnapshotTaken, WritePart
+from paxos.core.effects import (
+    Event,
+    PartWritten,
+    SnapshotFailed,
+    SnapshotInfo,
+    SnapshotTaken,
+    WritePart,
+)
 from paxos.core.errors import StorageError
 from paxos.core.types import Slot
 from paxos.storage.snapshot_files import SnapshotFiles
@@ -70,7 +77,7 @@ class SnapshotWork:
         if self._child is not None or self._stream is None:
             self._submit(SnapshotFailed(slot=slot, reason="another one is being taken"))
             return
-        path, learner = self._files.draft, os.getpid()
+        path, learner = self._files.taking, os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
@@ -91,15 +98,26 @@ class SnapshotWork:
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         if code != 0:
-            self._files.discard()
+            with contextlib.suppress(OSError):
+                self._files.taking.unlink()
             self._submit(SnapshotFailed(slot=slot, reason=_reason_of(code)))
             return
-        try:
-            info = self._files.adopt(slot)
-        except StorageError as error:
+        # Every checksum is looked at once more: in the thread, for it may be large.
+        future = self._loop.run_in_executor(
+            self._threads, self._files.adopt, self._files.taking, slot
+        )
+        future.add_done_callback(lambda done: self._on_adopted(slot, done))
+
+    def _on_adopted(self, slot: Slot, done: asyncio.Future[SnapshotInfo]) -> None:
+        if self._stopped or done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            self._submit(SnapshotTaken(snapshot=done.result()))
+        elif isinstance(error, StorageError):
             self._submit(SnapshotFailed(slot=slot, reason=str(error)))
         else:
-            self._submit(SnapshotTaken(snapshot=info))
+            raise error
 
     def _forget_child(self) -> None:
         if self._child is not None:

@@ -21,8 +21,14 @@ from paxos.core.types import NodeId, Role, role_of
 from .dice import Dice
 from .world import SimulatedNode, World
 
+LOOK_MS = 2.0
+"""How often a fault looks whether its moment has come."""
+
 POINTS = ("before", "torn", "after", "telling")
 """Where in a sync a node dies: see `World.crash_at_sync`."""
+
+AWAY_MS = 1000.0
+"""Who is away is so for at least so long: the others take snapshots and cut their logs."""
 
 LEADER = NodeId("leader")
 """Whoever leads when the fault begins; the first proposer when nobody does."""
@@ -84,7 +90,8 @@ def make_plan(seed: int, membership: Membership, options: Options) -> list[Fault
             at_ms=at,
             kind=kind,
             nodes=_nodes_of(kind, dice, membership, victims),
-            for_ms=dice.between(20.0, dice.pick((200.0, 600.0, 2000.0))),
+            for_ms=dice.between(20.0, dice.pick((200.0, 600.0, 2000.0)))
+            + (AWAY_MS if kind == "away" else 0.0),
             amount=dice.roll(),
         )
         plan.append(fault)
@@ -96,13 +103,19 @@ def _nodes_of(
     kind: str, dice: Dice, membership: Membership, victims: Sequence[NodeId]
 ) -> tuple[NodeId, ...]:
     """Choose whom a fault happens to."""
-    if kind in ("bit-flip", "wipe"):
+    if kind in ("bit-flip", "snapshot-rot", "wipe"):
         learners = membership.learners if kind == "wipe" else ()
         candidates = (*victims, *learners, membership.discovery)
         return (dice.pick(candidates if kind == "wipe" else victims),)
     if kind.startswith("disk-") or kind == "crash-at-sync":
         durable = (*membership.acceptors, *membership.acceptors, *membership.proposers, LEADER)
         return tuple(dice.some(durable, dice.whole(1, 2)))
+    if kind in ("crash-at-part", "crash-at-cut", "snapshot-disk-full"):
+        return tuple(dice.some(membership.acceptors, dice.pick((1, 1, 2, 3))))
+    if kind == "crash-at-snapshot":
+        return tuple(dice.some(membership.learners, dice.pick((1, 1, 2))))
+    if kind == "away":
+        return (dice.pick((*membership.acceptors, *membership.learners)),)
     if kind in ("crash", "pause", *CLOCKS):
         if dice.chance(0.35):
             return (LEADER,)
@@ -156,9 +169,55 @@ def _crash_at_election(world: World, fault: Fault) -> Callable[[], None]:
 def _recover(world: World, names: list[NodeId]) -> Callable[[], None]:
     def end() -> None:
         for name in names:
-            world.nodes[name].doom = None
+            world.nodes[name].doom = world.nodes[name].ambush = None
         world.start(names)
 
+    return end
+
+
+def _crash_when(doings: Sequence[str]) -> Begin:
+    """Nodes die at what they do with a snapshot."""
+
+    def begin(world: World, fault: Fault) -> Callable[[], None]:
+        names = [node.name for node in _present(world, fault)]
+        point = POINTS[int(fault.amount * len(POINTS))]
+        for name in names:
+            world.crash_when(name, doings[int(fault.amount * len(doings))], point)
+        return _recover(world, names)
+
+    return begin
+
+
+def _away(world: World, fault: Fault) -> Callable[[], None]:
+    """A node is gone for long, dead or out of reach."""
+    if fault.amount < 0.6:
+        return _crash(world, fault)
+    return _isolate(world, fault)
+
+
+def _everybody_killed(world: World, fault: Fault) -> Callable[[], None]:
+    """kill -9 of every node while a snapshot is being taken or is on its way."""
+    over = False
+
+    def look() -> None:
+        if over:
+            return
+        if not world.snapshot_work.under_way:
+            world.after(LOOK_MS, look)
+            return
+        world.after(world.random.uniform(0.0, LOOK_MS * 10), kill)
+
+    def kill() -> None:
+        if not over:
+            for name in world.membership.nodes:
+                world.crash(name, kept=world.random.random(), why="everybody killed")
+
+    def end() -> None:
+        nonlocal over
+        over = True
+        world.start(fault.nodes)
+
+    look()
     return end
 
 
@@ -216,8 +275,23 @@ def _refuse(why: str | None) -> Callable[[SimulatedNode], None]:
     def change(node: SimulatedNode) -> None:
         if node.journal is not None:
             node.journal.refuses = why
+        if node.snapshots is not None:
+            node.snapshots.refuses = why
 
     return change
+
+
+def _snapshot_disk_full(world: World, fault: Fault) -> Callable[[], None]:
+    """There is room for the log and none for a snapshot, which leaves some to the log."""
+
+    def change(why: str | None) -> Callable[[SimulatedNode], None]:
+        def one(node: SimulatedNode) -> None:
+            if node.snapshots is not None:
+                node.snapshots.refuses = why
+
+        return one
+
+    return _on_disks(world, fault, change("no space left on device"), change(None))
 
 
 def _disk_full(world: World, fault: Fault) -> Callable[[], None]:
@@ -256,6 +330,13 @@ def _bit_flip(world: World, fault: Fault) -> Callable[[], None]:
     for node in _present(world, fault):
         if node.journal is not None and node.journal.highest_slot:
             node.journal.rot_one(fault.amount)
+    return lambda: None
+
+
+def _snapshot_rot(world: World, fault: Fault) -> Callable[[], None]:
+    for node in _present(world, fault):
+        if node.snapshots is not None:
+            node.snapshots.rot()
     return lambda: None
 
 
@@ -416,6 +497,11 @@ KINDS: dict[str, Begin] = {
     "power": _power,
     "crash-at-sync": _crash_at_sync,
     "crash-at-election": _crash_at_election,
+    "crash-at-snapshot": _crash_when(("taking", "pulled")),
+    "crash-at-part": _crash_when(("part",)),
+    "crash-at-cut": _crash_when(("cut",)),
+    "everybody-killed": _everybody_killed,
+    "away": _away,
     "pause": _pause,
     "wipe": _wipe,
     "usurp": _usurp,
@@ -424,6 +510,8 @@ KINDS: dict[str, Begin] = {
     "disk-hang": _disk_hang,
     "disk-slow": _disk_slow,
     "bit-flip": _bit_flip,
+    "snapshot-disk-full": _snapshot_disk_full,
+    "snapshot-rot": _snapshot_rot,
     **CLOCKS,
     "halves": _halves,
     "isolate": _isolate,
@@ -452,7 +540,27 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "wipe",
         "usurp",
     ),
-    "disks": ("crash-at-sync", "disk-full", "disk-error", "disk-hang", "disk-slow", "bit-flip"),
+    "disks": (
+        "crash-at-sync",
+        "disk-full",
+        "disk-error",
+        "disk-hang",
+        "disk-slow",
+        "bit-flip",
+        "snapshot-disk-full",
+        "snapshot-rot",
+    ),
+    "snapshots": (
+        "crash-at-snapshot",
+        "crash-at-part",
+        "crash-at-cut",
+        "everybody-killed",
+        "away",
+        "snapshot-disk-full",
+        "snapshot-rot",
+        "crash",
+        "wipe",
+    ),
     "clocks": tuple(CLOCKS),
     "partitions": (
         "halves",

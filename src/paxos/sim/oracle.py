@@ -9,7 +9,9 @@ that ever happened, in every life of every node:
 - what an acceptor tells is on its disk, its promises never fall, across restarts too (rule 3);
 - who has forgotten what it had told does not vote (rule 8);
 - learners get the same results from the same slot, and are byte-identical there (rule 5);
-- a batch is applied in one slot (rule 6).
+- a batch is applied in one slot (rule 6), whichever state a learner has taken over;
+- what an acceptor catches up with is what was chosen, and what is cut off stays known (rule 9:
+  upkeep.py); a learner that takes over a snapshot has the state that others had there.
 
 Client histories are judged elsewhere (linearizability.py). A broken rule raises `SafetyViolation`.
 """
@@ -21,7 +23,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from paxos.core.effects import Event, Send
+from paxos.core.effects import Event, Received, Send
 from paxos.core.errors import PaxosError
 from paxos.core.messages import (
     Accept,
@@ -33,11 +35,14 @@ from paxos.core.messages import (
     Outcome,
     Prepare,
     Promise,
+    Values,
     Votes,
 )
+from paxos.core.snapshotting import Restoring
 from paxos.core.types import NO_BALLOT, Ballot, NodeId, Role, Slot, role_of
 from paxos.machine.machine import Machine
 
+from .upkeep import Upkeep, lacking
 from .world import SimulatedNode, World
 
 DIGEST_EVERY_SLOTS = 16
@@ -78,6 +83,12 @@ class WatchedMachine(Machine):
         self._oracle.applied(self._node, self, slot, value, outcomes)
         return outcomes
 
+    def adopt(self, restoring: Restoring) -> None:
+        """Take over a snapshot's state; see `Machine.adopt`."""
+        before = self.applied
+        super().adopt(restoring)
+        self._oracle.adopted(self._node, self, before)
+
     def _apply_batch(self, slot: Slot, batch: Batch) -> Outcome | None:
         before = self._store.revision
         outcome = super()._apply_batch(slot, batch)
@@ -107,6 +118,8 @@ class Oracle:
         self._applied: dict[Slot, tuple[bytes, list[tuple[NodeId, Outcome]]]] = {}
         self._digests: dict[Slot, str] = {}
         self._batches: dict[tuple[NodeId, Slot, int], Slot] = {}
+        self.upkeep = Upkeep(len(world.membership.acceptors), self._check)
+        self.adoptions = 0
         self.leaders: set[Ballot] = set()
         self.crashes: dict[str, int] = {}
         self.listener: Listener | None = None
@@ -134,22 +147,62 @@ class Oracle:
             recovered.promised >= told,
             f"{node.name} told a promise of ballot {told} and finds {recovered.promised} on disk",
         )
+        self.upkeep.found(node)
         for slot, ballot in self._voted.get(node.name, {}).items():
             entry = node.journal.durable_entry(slot)
             self._check(
-                entry is not None and entry.ballot >= ballot,
+                slot <= recovered.base or (entry is not None and entry.ballot >= ballot),
                 f"{node.name} told a vote for slot {slot} at ballot {ballot} and has lost it",
             )
 
     def crashed(self, node: SimulatedNode, why: str) -> None:
         """Note a death."""
         self._note("crash", node.name, why)
+        self.upkeep.synced(node, self.decided)
         self.crashes[why] = self.crashes.get(why, 0) + 1
         if self.listener is not None:
             self.listener.crashed(node)
 
     def stepped(self, node: SimulatedNode, event: Event) -> None:
-        """Nothing is judged by what has not left a node."""
+        """Judge what an acceptor has caught up with."""
+        if (
+            type(event) is not Received
+            or type(event.message) is not Values
+            or role_of(node.name) is not Role.ACCEPTOR
+            or node.journal is None
+        ):
+            return
+        for told in event.message.values:
+            if (told.slot, told.ballot) in node.journal.votes(told.slot, told.slot):
+                chosen = self.chosen.get(told.slot)
+                self._check(
+                    chosen is not None and chosen[1] == told.value,
+                    f"{node.name} caught up with slot {told.slot} at ballot {told.ballot}, whose "
+                    "value was not chosen",
+                )
+
+    def synced(self, node: SimulatedNode) -> None:
+        """Judge what has become durable."""
+        self.upkeep.synced(node, self.decided)
+
+    def taking(self, node: SimulatedNode, slot: Slot) -> None:
+        """Remember the state that a snapshot is to hold."""
+        self._note("taking", node.name, slot)
+        machine = self._world.role(node.name).machine
+        self._check(
+            machine.applied == slot,
+            f"{node.name} takes a snapshot of slot {slot} and has applied {machine.applied}",
+        )
+        self._check_digest(node.name, machine)
+
+    def kept(self, node: SimulatedNode) -> None:
+        """Note a snapshot that has become durable."""
+        self._note("kept", node.name)
+        self.upkeep.kept(node)
+
+    def lacking(self, node: SimulatedNode) -> list[Slot]:
+        """Return the decided slots in which an acceptor could not stand in for another."""
+        return lacking(node, self.decided, self.chosen)
 
     # ------------------------------------------------------------ messages
 
@@ -158,6 +211,8 @@ class Oracle:
         message = effect.message
         self._note(node.name, effect.to, message)
         kind = type(message)
+        if kind is Promise or kind is Votes:
+            self.upkeep.check_told(node, message.base)  # type: ignore[union-attr]
         if kind is Accept or kind is Heartbeat or kind is CanvassReply:
             self._check_decided(node, message.decided)  # type: ignore[union-attr]
         if kind is Accept:
@@ -179,13 +234,18 @@ class Oracle:
         """Whoever says "decided" means: chosen, and every slot before it too. A new leader begins
         above it.
         """
-        while Slot(self._decided + 1) in self.chosen:
-            self._decided = Slot(self._decided + 1)
         self._check(
-            decided <= self._decided,
+            decided <= self.decided,
             f"{node.name} says that slots up to {decided} are decided, and {self._decided + 1} is "
             "not chosen",
         )
+
+    @property
+    def decided(self) -> Slot:
+        """The slot up to which every one is chosen."""
+        while Slot(self._decided + 1) in self.chosen:
+            self._decided = Slot(self._decided + 1)
+        return self._decided
 
     def _on_prepare(self, node: SimulatedNode, message: Prepare) -> None:
         ballot = message.ballot
@@ -236,6 +296,15 @@ class Oracle:
 
     def _on_vote(self, node: SimulatedNode, slot: Slot, ballot: Ballot) -> None:
         value = self._proposed.get(slot, {}).get(ballot)
+        if node.journal is not None and slot <= node.journal.durable_base:
+            # Cut off: it is chosen, and a vote for anything else would show in `_choose`.
+            chosen = self.chosen.get(slot)
+            self._check(
+                chosen is not None and chosen[1] == value,
+                f"{node.name} tells a vote for slot {slot} at ballot {ballot}, which it has cut "
+                "off, and another value was chosen there",
+            )
+            return
         entry = node.journal.durable_entry(slot) if node.journal else None
         # One turn may vote twice in a slot: then the disk holds the later vote.
         held = entry is not None and entry.ballot >= ballot
@@ -304,12 +373,24 @@ class Oracle:
         )
         first = self._applied.setdefault(slot, (value, outcomes))
         self._check(first[1] == outcomes, f"learners got different results from slot {slot}")
-        if slot % DIGEST_EVERY_SLOTS == 0:
-            digest = machine.digest()
-            self._check(
-                self._digests.setdefault(slot, digest) == digest,
-                f"{node} differs from another learner after slot {slot}",
-            )
+        if slot % DIGEST_EVERY_SLOTS == 0 or slot in self._digests:
+            self._check_digest(node, machine)
+
+    def adopted(self, node: NodeId, machine: Machine, before: Slot) -> None:
+        """Judge the state that a learner has taken over: somebody had it, when it was taken."""
+        slot = machine.applied
+        self._note("adopted", node, slot)
+        self.adoptions += 1
+        self._check(slot > before, f"{node} went back from slot {before} to {slot}")
+        self._check(slot in self._digests, f"{node} took over a state that nobody has had")
+        self._check_digest(node, machine)
+
+    def _check_digest(self, node: NodeId, machine: Machine) -> None:
+        digest = machine.digest()
+        self._check(
+            self._digests.setdefault(machine.applied, digest) == digest,
+            f"{node} differs from another learner after slot {machine.applied}",
+        )
 
     def took_effect(self, slot: Slot, batch: Batch) -> None:
         """Judge a batch that changed the state: it may do so in one slot alone."""

@@ -23,7 +23,8 @@ from .simulation import Outcome, Run
 from .world import SimulatedNode
 
 EACH = (
-    *("crash", "crash-at-sync", "pause", "wipe", "bit-flip"),
+    *("crash", "crash-at-sync", "crash-at-snapshot", "crash-at-part", "crash-at-cut", "away"),
+    *("pause", "wipe", "bit-flip", "snapshot-disk-full", "snapshot-rot"),
     *(kind for kind in KINDS if kind.startswith(("disk-", "clock-"))),
 )
 """Kinds of faults that happen to each of their nodes by itself."""
@@ -144,6 +145,18 @@ class Recording:
                 text = f"slot {now}" if now == before + 1 else f"slots {before + 1}..{now}"
                 self._note(node.name, "applied", text, Slot(before + 1), now)
         self.run.oracle.stepped(node, event)
+
+    def synced(self, node: SimulatedNode) -> None:
+        """Pass on that something is durable; see `Observer`."""
+        self.run.oracle.synced(node)
+
+    def taking(self, node: SimulatedNode, slot: Slot) -> None:
+        """Pass on that a snapshot is being taken; see `Observer`."""
+        self.run.oracle.taking(node, slot)
+
+    def kept(self, node: SimulatedNode) -> None:
+        """Pass on that a snapshot has become durable; see `Observer`."""
+        self.run.oracle.kept(node)
 
     def sent(self, node: SimulatedNode, effect: Send) -> None:
         """Write a message down before it is judged; see `Observer`."""

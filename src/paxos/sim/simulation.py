@@ -4,7 +4,9 @@ Two phases, as in TigerBeetle's VOPR. In the first anything may fail, and safety
 for. Then the network heals to a random core: a quorum of acceptors and at least one node of each
 other role that is needed, with the rest dead, cut off, or reaching less than a quorum. Now there
 must be progress within a bounded number of election timeouts (liveness). At the end everything
-comes back, all learners must get level, and the clients' history must be linearizable.
+comes back, all learners must get level and all acceptors whole. Then, in half of the runs, as many
+others as may fail are stopped, a learner begins anew, and all must go on. The clients' history
+must be linearizable.
 
 The oracle (oracle.py) watches safety all the time.
 """
@@ -37,6 +39,9 @@ ELECTION_TIMEOUTS_MAX = 30
 
 LEVEL_TIMEOUTS_MAX = 60
 """Within so many election timeouts of full healing all learners must be level."""
+
+WHOLE_LOOK_MS = 50.0
+"""How often it is looked at whether all acceptors are whole."""
 
 LIST_CLIENT = 90_000_000
 """Connections of the run's own questions begin here, above those of clients."""
@@ -95,10 +100,11 @@ class Run:
             learners=self.options.learners,
             gateways=self.options.gateways or gateways,
         )
-        self.settings = _settings(dice)
+        self.settings = _with_snapshots(_settings(dice), Dice(seed, "snapshots"))
         network = Network(delay_ms_min=0.1, delay_ms_max=dice.pick((0.5, 1.0, 5.0, 25.0)))
         self.world = World(_world_seed(seed), self.membership, self.settings, network)
         self.world.set_sync_ms(*dice.pick(((0.0, 0.0), (0.1, 0.5), (0.1, 8.0))))
+        _slow_down(self.world, Dice(seed, "snapshot work"))
         self.oracle = Oracle(self.world)
         self.workload = Workload(self.world, self.oracle, seed, self.options.clients)
         self.plan = list(
@@ -177,7 +183,7 @@ class Run:
         world.network = msgspec.structs.replace(world.calm)
         world.heal()
         for node in world.nodes.values():
-            node.doom = None
+            node.doom = node.ambush = None
             node.clock.mend()
             if node.paused:
                 world.resume(node.name)
@@ -228,6 +234,8 @@ class Run:
     def _may_vote(self, name: NodeId) -> bool:
         node = self.world.nodes[name]
         if node.journal is None or node.journal.rotten or node.journal.recovered.damage:
+            return False
+        if node.snapshots is not None and node.snapshots.rotten:
             return False
         stamp = node.journal.durable.stamp
         barred = isinstance(node.role, Acceptor) and node.role.phase is AcceptorPhase.BARRED
@@ -315,6 +323,45 @@ class Run:
         world.run_until(lambda: len({one.machine.applied for one in learners}) == 1, bound_ms)
         if len({learner.machine.digest() for learner in learners}) != 1:
             raise SafetyViolation("learners differ at the end")
+        self._check_acceptors_are_whole(bound_ms)
+        if self._healing.chance(0.5):
+            self._fail_again_and_check_liveness(bound_ms)
+
+    def _check_acceptors_are_whole(self, bound_ms: float) -> None:
+        """An acceptor that was away must catch up, or the failure of another would stall all."""
+        world = self.world
+        until_ms = world.now_ms + bound_ms
+        nodes = [world.nodes[name] for name in self.membership.acceptors if self._may_vote(name)]
+        for node in nodes:
+            while (lacking := self.oracle.lacking(node)) or _says_it_is_behind(node.role):
+                if world.now_ms >= until_ms:
+                    raise LivenessFailure(
+                        f"{node.name} has not caught up in {bound_ms:.0f} ms after healing: of "
+                        f"{self.oracle.decided} decided slots it lacks {lacking[:20]}"
+                    )
+                world.run_for(WHOLE_LOOK_MS)
+
+    def _fail_again_and_check_liveness(self, bound_ms: float) -> None:
+        """Stop as many acceptors as may fail, and let a learner begin anew: those left have all."""
+        world, dice, membership = self.world, self._healing, self.membership
+        voting = [name for name in membership.acceptors if self._may_vote(name)]
+        stopped = dice.some(voting, max(0, len(voting) - membership.quorum_size))
+        for name in stopped:
+            world.crash(name, why="stopped at the end")
+        blank = dice.pick(membership.learners)
+        world.wipe(blank)
+        world.start([blank])
+        core = [name for name in membership.nodes if name not in stopped]
+        until_ms = world.now_ms + ELECTION_TIMEOUTS_MAX * self.settings.timeouts.suspect_ms
+        gateway = dice.pick(membership.gateways)
+        self._insist(gateway, "list-append", "healed again", until_ms, core)
+        self._insist(gateway, "list-read", None, until_ms, core)
+        goal = self.oracle.decided
+        if not world.run_until(lambda: world.role(blank).machine.applied >= goal, bound_ms):
+            raise LivenessFailure(
+                f"{blank} began anew and applied {world.role(blank).machine.applied} slots of "
+                f"{goal} in {bound_ms:.0f} ms, with {', '.join(stopped) or 'nobody'} stopped"
+            )
 
     def _judge_history(self) -> None:
         """The clients' history, with a last reading of everything, must be linearizable."""
@@ -330,6 +377,10 @@ class Run:
 def run(seed: int, options: Options | None = None) -> Outcome:
     """Live through one seed. The same seed, options and code give the same outcome, everywhere."""
     return Run(seed, options).go()
+
+
+def _says_it_is_behind(role: object) -> bool:
+    return isinstance(role, Acceptor) and role.status().keeping.behind
 
 
 @contextmanager
@@ -366,6 +417,32 @@ def _settings(dice: Dice) -> Settings:
             catchup_bytes_max=dice.pick((100, 1000, 20_000)),
         ),
     )
+
+
+def _with_snapshots(settings: Settings, dice: Dice) -> Settings:
+    """Snapshots of several parts, and the log cut again and again; in a few runs, none at all."""
+    tick_ms = dice.pick((100, 250, 500))
+    slots, size, part = dice.pick((5, 15, 40)), dice.pick((300, 3000)), dice.pick((500, 2000, 8000))
+    if dice.chance(0.1):
+        return settings
+    return msgspec.structs.replace(
+        settings,
+        timeouts=msgspec.structs.replace(settings.timeouts, upkeep_ms=tick_ms),
+        limits=msgspec.structs.replace(
+            settings.limits,
+            snapshot_log_slots=slots,
+            snapshot_log_bytes=size,
+            snapshot_part_bytes=part,
+        ),
+    )
+
+
+def _slow_down(world: World, dice: Dice) -> None:
+    """Let snapshots take their time, and fail now and then."""
+    work = world.snapshot_work
+    work.taking_ms = dice.pick(((0.0, 0.0), (1.0, 20.0), (20.0, 300.0)))
+    work.part_ms = dice.pick(((0.0, 0.0), (0.1, 1.0), (1.0, 15.0)))
+    work.taking_fails = dice.pick((0.0, 0.0, 0.1))
 
 
 def _world_seed(seed: int) -> int:

@@ -4,7 +4,8 @@ The roles, the stepper and the state machine are production's own. The world rep
 around them: time jumps from event to event, messages travel through a network that a test can
 cut, clog, delay, drop from and reorder, and journals forget what was not synced when a node
 crashes. A sync may take its time; events that arrive meanwhile are held and then share the next
-one, as in the real loop. The same seed gives the same run.
+one, as in the real loop. Snapshots are taken and written beside that. The same seed gives the same
+run.
 """
 
 from __future__ import annotations
@@ -36,22 +37,25 @@ from paxos.core.effects import (
     Send,
     SetTimer,
     Start,
+    TakeSnapshot,
     TimerFired,
+    WritePart,
 )
 from paxos.core.errors import StorageError
 from paxos.core.gateway import Gateway
 from paxos.core.learner import Learner
-from paxos.core.messages import AnyMessage, Book
+from paxos.core.messages import AnyMessage, Book, SnapshotPart
 from paxos.core.proposer import Proposer
 from paxos.core.quorum import Membership
 from paxos.core.settings import Settings
 from paxos.core.stepper import Stepper
 from paxos.core.trace import Trace
-from paxos.core.types import NodeId, Role, node_id, role_of
+from paxos.core.types import NodeId, Role, Slot, node_id, role_of
 from paxos.machine.machine import Machine
 from paxos.transport.links import dialed_by
 
-from .disk import SimulatedJournal
+from .disk import SimulatedJournal, SimulatedSnapshots
+from .snapshot_work import SnapshotWork
 
 AnyRole: TypeAlias = Acceptor | Proposer | Learner | Gateway | Discovery
 
@@ -96,6 +100,18 @@ class Observer(Protocol):
 
     def stepped(self, node: SimulatedNode, event: Event) -> None:
         """A node has taken an event in; nothing of that step has left it."""
+        ...
+
+    def synced(self, node: SimulatedNode) -> None:
+        """What a node wanted durable is durable; nothing of those steps has left it."""
+        ...
+
+    def taking(self, node: SimulatedNode, slot: Slot) -> None:
+        """A learner's state is copied aside, to become the snapshot of `slot`."""
+        ...
+
+    def kept(self, node: SimulatedNode) -> None:
+        """A snapshot has become whole and durable on a node; its role does not know it yet."""
         ...
 
     def sent(self, node: SimulatedNode, effect: Send) -> None:
@@ -147,12 +163,15 @@ class SimulatedNode:
     """One node: its role, its journal, its clock, its timers, whether it runs.
 
     `held` is what arrived while the node was paused or in a sync. `doom` is None, or at which
-    point of its next sync the node shall die: see `World.crash_at_sync`.
+    point of its next sync the node shall die: see `World.crash_at_sync`. `ambush` is None, or what
+    it shall die at with the point in it: see `World.crash_when`. `taking` tells that a snapshot of
+    its state is being written; `disk_free_ms` is when the last part of one is.
     """
 
     def __init__(self, name: NodeId, world: World) -> None:
         self.name = name
         self.journal: SimulatedJournal | None = None
+        self.snapshots: SimulatedSnapshots | None = None
         self.role: AnyRole | None = None
         self.stepper: Stepper | None = None
         self.clock = NodeClock(world)
@@ -161,6 +180,9 @@ class SimulatedNode:
         self.syncing = False
         self.release_due = False
         self.doom: str | None = None
+        self.ambush: tuple[str, str] | None = None
+        self.taking = False
+        self.disk_free_ms = 0.0
         self.life = 0
         self.timers: dict[str, int] = {}
         self.held: list[Event] = []
@@ -198,6 +220,7 @@ class World:
         self._clogged: dict[tuple[NodeId, NodeId], float] = {}
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self.snapshot_work = SnapshotWork(self, self._step)
         self._timer_ids = itertools.count(1)
         self._last_arrival: dict[tuple[NodeId, NodeId], float] = {}
         # Relaxed messages that stay behind, per link and life of their sender.
@@ -208,6 +231,8 @@ class World:
         for node in self.nodes.values():
             if role_of(node.name) in (Role.ACCEPTOR, Role.PROPOSER, Role.LEARNER):
                 node.journal = self._new_journal()
+            if role_of(node.name) is Role.ACCEPTOR:
+                node.snapshots = SimulatedSnapshots()
 
     # ------------------------------------------------------------ nodes
 
@@ -224,7 +249,8 @@ class World:
         node.life += 1
         node.running, node.paused = True, False
         node.syncing = node.release_due = False
-        node.doom = None
+        node.doom = node.ambush = None
+        node.taking, node.disk_free_ms = False, 0.0
         node.timers, node.held = {}, []
         node.role = self._make_role(node)
         node.stepper = Stepper(node.role, node.journal, node.clock.now_ms, self.random.random)
@@ -251,10 +277,14 @@ class World:
             case Role.ACCEPTOR:
                 if node.journal is None:
                     raise TypeError(f"{node.name} has no journal")
-                return Acceptor(node.name, membership, settings, node.journal, recovered)
+                return Acceptor(
+                    node.name, membership, settings, node.journal, recovered, node.snapshots
+                )
             case Role.LEARNER:
                 machine = self.make_machine(node.name)
-                return Learner(node.name, membership, settings, machine, recovered)
+                # A learner keeps no snapshot from one life to the next.
+                node.snapshots = SimulatedSnapshots()
+                return Learner(node.name, membership, settings, machine, recovered, node.snapshots)
             case Role.CLIENT:
                 return Gateway(node.name, membership, settings)
             case Role.DISCOVERY:
@@ -272,6 +302,10 @@ class World:
         if node.journal is not None:
             unsynced = node.journal.unsynced
             node.journal = node.journal.next_life(kept=int(kept * (unsynced + 0.999)))
+        if node.snapshots is not None and role_of(name) is Role.ACCEPTOR:
+            node.snapshots = node.snapshots.next_life()
+            if node.journal is not None:
+                node.journal.admit(node.snapshots.newest, node.snapshots.damage)
         if self.observer is not None:
             self.observer.crashed(node, why)
         for other in self.nodes.values():
@@ -297,11 +331,22 @@ class World:
         if self.nodes[name].running:
             self.nodes[name].doom = point
 
+    def crash_when(self, name: NodeId, doing: str, point: str = "") -> None:
+        """Let a running node die at what it does next with a snapshot: `taking` one; when it is
+        `pulled` part by part; when it writes a `part`; or, at a `point` as in `crash_at_sync`, at
+        the sync that carries a `cut`.
+        """
+        if self.nodes[name].running:
+            self.nodes[name].ambush = doing, point
+
     def wipe(self, name: NodeId) -> None:
         """Crash a node and lose its volume."""
         self.crash(name)
-        if self.nodes[name].journal is not None:
-            self.nodes[name].journal = self._new_journal()
+        node = self.nodes[name]
+        if node.journal is not None:
+            node.journal = self._new_journal()
+        if node.snapshots is not None:
+            node.snapshots = SimulatedSnapshots()
 
     def pause(self, name: NodeId) -> None:
         """SIGSTOP: links stay, nothing is handled until `resume`."""
@@ -494,6 +539,8 @@ class World:
         if journal is None or not node.stepper.unsynced:
             self._release(node)
             return
+        if node.ambush is not None and node.ambush[0] == "cut" and journal.cutting:
+            node.doom = node.ambush[1]
         if node.doom in ("before", "torn"):
             kept = self.random.random() if node.doom == "torn" else 0.0
             self.crash(node.name, kept, f"killed at a sync ({node.doom})")
@@ -527,12 +574,15 @@ class World:
         node.release_due = False
         if node.stepper is None:
             return
-        doom = node.doom if node.stepper.unsynced else None
+        unsynced = node.stepper.unsynced
+        doom = node.doom if unsynced else None
         try:
             effects = node.stepper.release()
         except StorageError as error:
             self.crash(node.name, why=str(error))
             return
+        if unsynced and self.observer is not None:
+            self.observer.synced(node)
         if doom == "telling":
             effects = self._some_of(effects)
         if doom != "after":
@@ -570,6 +620,12 @@ class World:
                     else:
                         self._flush(node, other)
                         self._send(node.name, other, message)
+                if type(message) is SnapshotPart:
+                    self.snapshot_work.part_left(node)
+            case TakeSnapshot(slot=slot):
+                self.snapshot_work.take(node, slot)
+            case WritePart():
+                self.snapshot_work.write(node, effect)
             case SetTimer(name=name, after_ms=after_ms):
                 self._set_timer(node, name, after_ms)
             case CancelTimer(name=name):

@@ -1,10 +1,21 @@
-"""Durable memory: the journal behind `paxos.core.effects.Journal`.
+"""Durable memory: the journal behind `paxos.core.effects.Journal`, the snapshots beside it.
 
-`open_journal` is for production, `MemoryJournal` for the simulator and for tests of roles.
+`open_volume` is for production (`open_journal` without snapshots), `MemoryJournal` and
+`MemorySnapshots` for the simulator and for tests of roles.
 """
 
 from .file_journal import FileJournal
-from .memory import MemoryJournal
-from .open import open_journal
+from .incoming import Verify
+from .memory import MemoryJournal, MemorySnapshots
+from .open import open_journal, open_volume
+from .snapshot_files import SnapshotFiles
 
-__all__ = ["FileJournal", "MemoryJournal", "open_journal"]
+__all__ = [
+    "FileJournal",
+    "MemoryJournal",
+    "MemorySnapshots",
+    "SnapshotFiles",
+    "Verify",
+    "open_journal",
+    "open_volume",
+]

@@ -27,9 +27,22 @@ def storage_errors(what: str) -> Iterator[None]:
         raise StorageError(f"{what}: {reason_of(error)}") from error
 
 
+_ADVICE = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there, or raise the quota",
+    errno.EFBIG: "raise the process's limit for the size of files",
+    errno.EROFS: "mount it for writing; the system's log says why it is not",
+    errno.EIO: "the disk fails; the system's log says more",
+}
+
+
 def reason_of(error: OSError) -> str:
-    """Return an operating system's error in words, such as `No space left on device`."""
-    return error.strerror or str(error)
+    """Return an operating system's error in words, and what to do about it if that is known,
+    such as `No space left on device (make room there)`.
+    """
+    reason = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno or 0)
+    return reason if advice is None else f"{reason} ({advice})"
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,13 +25,13 @@ from paxos.core.errors import VolumeDamaged
 from .folder import write_new_file
 
 MARK_NAME = "mark"
+MARK_BYTES = 1024
 
 _MAGIC = b"PAXOSMK1"
 _BODY = struct.Struct("<8sQQ")
 _CRC = struct.Struct("<I")
 _SLOT_BYTES = _BODY.size + _CRC.size
 _SLOT_OFFSETS = (0, 512)
-_FILE_BYTES = 1024
 
 
 class SyncMark:
@@ -58,7 +58,7 @@ class SyncMark:
         """Open an existing mark. Raises VolumeDamaged when neither slot is whole; OSError."""
         path = folder / MARK_NAME
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        content = os.pread(handle, _FILE_BYTES, 0)
+        content = os.pread(handle, MARK_BYTES, 0)
         found = [_unpack(content, number) for number in (0, 1)]
         whole = [slot for slot in found if slot is not None]
         if not whole or len({volume for volume, _ in whole}) > 1:

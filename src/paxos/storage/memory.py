@@ -1,18 +1,21 @@
-"""A journal in memory that forgets like a disk: for the simulator and for tests of roles.
+"""A volume in memory that forgets like a disk: for the simulator and for tests of roles.
 
-It keeps two states: the live one, which the role reads, and the durable one, which `sync`
-moves forward and `crash` falls back to. It never touches the world.
+The journal keeps two states: the live one, which the role reads, and the durable one, which `sync`
+moves forward and `crash` falls back to. The snapshots keep what is whole, and forget what is not.
+They never touch the world.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from paxos.core.effects import AcceptedEntry, AnyRecord, Recovered
-from paxos.core.errors import StorageError
+from paxos.core.effects import AcceptedEntry, AnyRecord, Cut, Recovered, SnapshotInfo
+from paxos.core.errors import StorageError, VolumeDamaged
 from paxos.core.types import NO_SLOT, Ballot, Slot
 
-from .summary import Summary
+from .incoming import Incoming, Verify, check_not_older
+from .slot_index import gaps
+from .summary import Summary, with_snapshot
 
 
 class _State:
@@ -27,7 +30,11 @@ class _State:
 
     def absorb(self, record: AnyRecord) -> None:
         self.summary.absorb(record)
-        if isinstance(record, AcceptedEntry):
+        if isinstance(record, Cut):
+            base = self.summary.base
+            self.entries = {slot: kept for slot, kept in self.entries.items() if slot > base}
+            self.highest_slot = max(self.highest_slot, base)
+        elif isinstance(record, AcceptedEntry) and record.slot > self.summary.base:
             old = self.entries.get(record.slot)
             if old is None or record.ballot >= old.ballot:
                 self.entries[record.slot] = record
@@ -67,8 +74,13 @@ class MemoryJournal:
         return len(self._unsynced)
 
     @property
+    def base(self) -> Slot:
+        """The last slot that was cut off: no view shows entries up to it. 0: none was."""
+        return self._live.summary.base
+
+    @property
     def highest_slot(self) -> Slot:
-        """The highest slot with an accepted entry; 0 when there is none."""
+        """The highest slot with an accepted entry, cut off or not; 0 when there is none."""
         return self._live.highest_slot
 
     def entry(self, slot: Slot) -> AcceptedEntry | None:
@@ -92,11 +104,22 @@ class MemoryJournal:
             chosen.append(entry)
         return chosen
 
+    def missing(self, first: Slot, last: Slot, limit: int) -> list[tuple[Slot, Slot]]:
+        """Return the runs of slots in first..last that have no entry and were not cut off, in
+        order, at most `limit` of them.
+        """
+        first = Slot(max(first, self.base + 1))
+        present = ((entry.slot, entry.slot) for entry in self._range(first, last))
+        return gaps(present, first, last, limit)
+
     def append(self, record: AnyRecord) -> None:
-        """Take a record in. Raises StorageError when closed, crashed or damaged, and
-        LocalProtocolError for a record that no correct node writes here.
+        """Take a record in; a cut at or below the base does nothing. Raises StorageError when
+        closed, crashed or damaged, and LocalProtocolError for a record that no correct node
+        writes here.
         """
         self._check_usable()
+        if isinstance(record, Cut) and record.slot <= self.base:
+            return
         self._live.absorb(record)
         self._unsynced.append(record)
 
@@ -139,6 +162,14 @@ class MemoryJournal:
         after._recovered = after._live.summary.recovered()
         return after
 
+    def admit(self, snapshot: SnapshotInfo | None, damage: str | None = None) -> None:
+        """Take in the newest snapshot that lay beside the log when this life began, or what is
+        wrong with it; see `FileJournal.admit`.
+        """
+        self._recovered = with_snapshot(self._recovered, snapshot, damage)
+        if self._recovered.damage is not None:
+            self._live = _State()
+
     def tell_repaired(self, text: str) -> None:
         """Let this life know that a half-written tail was dropped when the volume was opened."""
         self._recovered = msgspec.structs.replace(self._recovered, repaired=text)
@@ -155,3 +186,81 @@ class MemoryJournal:
             raise StorageError("the journal is closed")
         if self._recovered.damage is not None:
             raise StorageError(f"the volume is damaged: {self._recovered.damage}")
+
+
+class MemorySnapshots:
+    """`Snapshots` (see core/effects.py) with the crash semantics of a disk, and the way into
+    them that `SnapshotFiles` has.
+
+    `verify` reads a snapshot's stream and returns its slot.
+    """
+
+    def __init__(self, verify: Verify) -> None:
+        self._verify = verify
+        self._incoming = Incoming()
+        self._draft: list[bytes] = []
+        self._newest: SnapshotInfo | None = None
+        self._content = b""
+
+    @property
+    def newest(self) -> SnapshotInfo | None:
+        """The newest snapshot that is whole."""
+        return self._newest
+
+    def read(self, slot: Slot, offset: int, bytes_max: int) -> bytes:
+        """Return bytes of the snapshot of `slot` from `offset` on; b"" when it is not here (any
+        more) or ends there.
+        """
+        if self._newest is None or self._newest.slot != slot or offset < 0:
+            return b""
+        return self._content[offset : offset + max(bytes_max, 0)]
+
+    def write_part(self, slot: Slot, size: int, offset: int, data: bytes) -> bool:
+        """Write a part of the snapshot of `slot`, `size` bytes in all; tell whether it is whole
+        now, durable, and the newest. Offset 0 drops another that had begun.
+
+        Raises StorageError, and nothing is left of it: parts that do not follow each other, or a
+        whole that fails its checksums or is of another slot.
+        """
+        try:
+            if offset == 0:
+                self._draft = []
+                self._incoming.begin(slot, size, self._newest)
+            self._incoming.check(slot, size, offset, len(data))
+            self._draft.append(data)
+            self._incoming.offset += len(data)
+            if not self._incoming.whole:
+                return False
+            self.adopt(slot, b"".join(self._draft))
+        except StorageError:
+            self.discard()
+            raise
+        self.discard()
+        return True
+
+    def adopt(self, slot: Slot, content: bytes) -> SnapshotInfo:
+        """Take in a whole snapshot as the newest; return it. Raises StorageError when it is not
+        whole, or not of `slot`.
+        """
+        check_not_older(slot, self._newest)
+        try:
+            found = self._verify([content])
+        except VolumeDamaged as damage:
+            raise StorageError(
+                f"the snapshot of slot {slot} did not come whole: {damage}"
+            ) from damage
+        if found != slot:
+            raise StorageError(f"the snapshot said to be of slot {slot} is of slot {found}")
+        self._newest, self._content = SnapshotInfo(slot=slot, size=len(content)), content
+        return self._newest
+
+    def discard(self) -> None:
+        """Drop what has come in of a snapshot that is not whole."""
+        self._draft = []
+        self._incoming.stop()
+
+    def crash(self) -> MemorySnapshots:
+        """Return what the next life finds: the newest that is whole, and nothing of a draft."""
+        after = MemorySnapshots(self._verify)
+        after._newest, after._content = self._newest, self._content
+        return after

@@ -7,7 +7,8 @@ is taken for torn only if it can never have been synced:
 
 1. nothing whole follows it (a batch is written only after the sync of the one before), and
 2. it is in the last segment (a segment is begun only after the sync of the one before), and
-3. its number is above the side mark (see mark.py), which says what was synced.
+3. its number is above the side mark (see mark.py), which says what was synced, and above what
+   the base file (see base.py) was written after.
 
 What remains in doubt: after the *machine* stopped (power, kernel), the mark on disk may be some
 seconds old, and the very last batch alone may be invalid above it. It is taken for torn: the
@@ -28,12 +29,14 @@ import msgspec
 from paxos.core.effects import AnyRecord
 from paxos.core.errors import LocalProtocolError, VolumeDamaged
 
+from .base import Base
 from .folder import write_whole
 from .mark import SyncMark
 from .segment import (
     SEGMENT_BYTES_MAX,
     SEGMENT_HEADER_BYTES,
     Group,
+    LiveSegment,
     RecordPlace,
     damaged_records,
     find_later_group,
@@ -45,16 +48,17 @@ from .segment import (
 _SEGMENT_NAME = re.compile(r"segment-(\d{8})")
 _SLOTS_NAMED_MAX = 8
 
-Absorb = Callable[[AnyRecord, int, RecordPlace], None]
-"""Called for each whole record in order, with its segment's number and its place there."""
+Absorb = Callable[[AnyRecord, int, int, RecordPlace], None]
+"""Called for each whole record in order, with its batch, its segment and its place there."""
 
 
 class Tail(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the next batch goes. `handle` is the last segment, open for writing."""
+    """Where the next batch goes. `handle` is the last segment, open for writing; `segments` are
+    all, in order.
+    """
 
     handle: int
-    segment: int
-    segment_bytes: int
+    segments: dict[int, LiveSegment]
     offset: int
     batch: int
     repaired: str | None
@@ -71,12 +75,15 @@ def segment_numbers(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def recover(folder: Path, numbers: list[int], mark: SyncMark, absorb: Absorb) -> Tail:
+def recover(
+    folder: Path, numbers: list[int], mark: SyncMark, base: Base | None, absorb: Absorb
+) -> Tail:
     """Read all segments, repair a torn tail, and make sure that what was read is durable.
 
+    `numbers` are those of the segments that are there, from where the base says that they begin.
     Raises VolumeDamaged naming the file, the offset and, if known, the slots; OSError.
     """
-    return _Recovery(folder, mark, absorb).run(numbers)
+    return _Recovery(folder, mark, base, absorb).run(numbers)
 
 
 _decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord)
@@ -85,16 +92,25 @@ _decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord
 class _Recovery:
     """One pass over a volume. `_batch` is the last whole batch so far."""
 
-    def __init__(self, folder: Path, mark: SyncMark, absorb: Absorb) -> None:
+    def __init__(self, folder: Path, mark: SyncMark, base: Base | None, absorb: Absorb) -> None:
         self._folder = folder
         self._mark = mark
         self._absorb = absorb
         self._seed = seed_of(mark.volume)
+        self._segments: dict[int, LiveSegment] = {}
+        self._first = 1
         self._batch = 0
         self._slot = 0
+        self._synced = mark.batch
+        if base is not None:
+            self._first = base.first
+            self._batch = base.first_batch - 1
+            self._slot = base.slot
+            # Each is written after a sync; the base is durable even where the mark is behind.
+            self._synced = max(mark.batch, base.batch)
 
     def run(self, numbers: list[int]) -> Tail:
-        for expected, number in enumerate(numbers, start=1):
+        for expected, number in enumerate(numbers, start=self._first):
             path = segment_path(self._folder, number)
             if number != expected:
                 raise VolumeDamaged(
@@ -102,7 +118,7 @@ class _Recovery:
                 )
             handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                if number == len(numbers):
+                if number == numbers[-1]:
                     return self._last(path, number, handle)
                 content = self._read(path, number, handle)
                 end, _ = self._walk(path, number, content)
@@ -113,15 +129,15 @@ class _Recovery:
                 raise
             os.close(handle)
         raise VolumeDamaged(
-            f"{segment_path(self._folder, 1)} at offset 0: every segment is missing, and "
-            f"{self._mark.batch} batches were synced"
+            f"{segment_path(self._folder, self._first)} at offset 0: every segment is missing, and "
+            f"{self._synced} batches were synced"
         )
 
     def _last(self, path: Path, number: int, handle: int) -> Tail:
         content = self._read(path, number, handle)
         end, last_group = self._walk(path, number, content)
         repaired = self._mark.repaired
-        if self._batch < self._mark.batch or (
+        if self._batch < self._synced or (
             find_later_group(content, end, self._batch + 1, self._seed) is not None
         ):
             raise self._damage(path, content, end)
@@ -142,8 +158,7 @@ class _Recovery:
         self._mark.write(self._batch)
         return Tail(
             handle=handle,
-            segment=number,
-            segment_bytes=len(content),
+            segments=self._segments,
             offset=end,
             batch=self._batch,
             repaired=repaired,
@@ -170,6 +185,7 @@ class _Recovery:
                 f"the one before ends with batch {self._batch}: batches are missing, with "
                 f"unknown slots after slot {self._slot}"
             )
+        self._segments[number] = LiveSegment(first_batch=header.first_batch, bytes=size)
         return content
 
     def _walk(self, path: Path, number: int, content: bytes) -> tuple[int, Group | None]:
@@ -181,16 +197,18 @@ class _Recovery:
             if group is None or group.batch != self._batch + 1 or damaged_records(content, group):
                 return offset, last
             for place in group.records:
-                self._take(path, number, content, place)
+                self._take(path, number, group.batch, content, place)
             self._batch = group.batch
             offset, last = group.end, group
 
-    def _take(self, path: Path, number: int, content: bytes, place: RecordPlace) -> None:
+    def _take(
+        self, path: Path, number: int, batch: int, content: bytes, place: RecordPlace
+    ) -> None:
         try:
             record = _decoder.decode(
                 memoryview(content)[place.offset : place.offset + place.length]
             )
-            self._absorb(record, number, place)
+            self._absorb(record, batch, number, place)
         except (ValueError, RecursionError, LocalProtocolError) as error:
             # Besides msgspec.DecodeError (a ValueError): text that is not UTF-8, and arrays nested
             # deeper than can be skipped.
@@ -200,6 +218,8 @@ class _Recovery:
             ) from error
         if place.slot:
             self._slot = place.slot
+            live = self._segments[number]
+            live.highest_slot = max(live.highest_slot, place.slot)
 
     def _damage(self, path: Path, content: bytes, offset: int) -> VolumeDamaged:
         """Say what is wrong with the group at `offset`, which must be batch `_batch + 1`."""

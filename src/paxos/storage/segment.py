@@ -53,6 +53,16 @@ class SegmentHeader(msgspec.Struct, frozen=True, kw_only=True):
     first_batch: int
 
 
+class LiveSegment(msgspec.Struct, kw_only=True):
+    """What a journal knows of a segment that is there: its first batch, its length in bytes and
+    the highest slot of its votes, 0 when it has none.
+    """
+
+    first_batch: int
+    bytes: int
+    highest_slot: int = 0
+
+
 class RecordPlace(msgspec.Struct, frozen=True, gc=False):
     """One record inside a segment: its payload's offset and length in bytes, CRC, and slot."""
 

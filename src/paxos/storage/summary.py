@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import msgspec
+
 from paxos.core.effects import (
     AcceptedEntry,
     AnyRecord,
     Counted,
+    Cut,
     Promised,
     Recovered,
+    SnapshotInfo,
     Stamped,
 )
 from paxos.core.errors import LocalProtocolError
@@ -27,16 +31,38 @@ OPEN = "open"
 """The phase of a volume that belongs to a living cluster; its identity is final."""
 
 
-class Summary:
-    """Stamp, promise, counter and decided slot after the records absorbed so far."""
+def with_snapshot(
+    recovered: Recovered, snapshot: SnapshotInfo | None, damage: str | None = None
+) -> Recovered:
+    """Return what a volume knew, log and snapshots together (rule 9: what was cut off is in a
+    snapshot). `damage` says what is wrong with the newest snapshot.
+    """
+    if recovered.damage is not None:
+        return recovered
+    if damage is None and (snapshot is None or snapshot.slot < recovered.base):
+        if recovered.base:
+            damage = (
+                f"slots up to {recovered.base} were cut off and the snapshot that holds them "
+                "is missing"
+            )
+    elif damage is None and recovered.stamp is None:
+        damage = "there is a snapshot, and the log that it belongs to is missing"
+    if damage is not None:
+        return Recovered(damage=damage)
+    return msgspec.structs.replace(recovered, snapshot=snapshot)
 
-    __slots__ = ("counter", "decided", "promised", "stamp")
+
+class Summary:
+    """Stamp, promise, counter, decided slot and base after the records absorbed so far."""
+
+    __slots__ = ("base", "counter", "decided", "promised", "stamp")
 
     def __init__(self) -> None:
         self.stamp: Stamped | None = None
         self.promised: Ballot = NO_BALLOT
         self.counter: int = 0
         self.decided: Slot = NO_SLOT
+        self.base: Slot = NO_SLOT
 
     def absorb(self, record: AnyRecord) -> None:
         """Take a record in; all numbers only ever rise.
@@ -64,6 +90,14 @@ class Summary:
                     raise LocalProtocolError(f"counter {counter} is out of bounds")
                 if counter > self.counter:
                     self.counter = counter
+            case Cut(slot=slot):
+                if not 1 <= slot <= NUMBER_MAX:
+                    raise LocalProtocolError(f"a cut of slot {slot} is out of bounds")
+                if slot > self.base:
+                    self.base = slot
+                # Only what is decided is ever cut off.
+                if slot > self.decided:
+                    self.decided = slot
             case Stamped():
                 self._restamp(record)
             case _:
@@ -89,6 +123,7 @@ class Summary:
             promised=self.promised,
             counter=self.counter,
             decided=self.decided,
+            base=self.base,
             repaired=repaired,
         )
 
@@ -97,4 +132,5 @@ class Summary:
         other = Summary()
         other.stamp, other.promised = self.stamp, self.promised
         other.counter, other.decided = self.counter, self.decided
+        other.base = self.base
         return other

@@ -1,10 +1,11 @@
 """Who is there: a mutual challenge and response with the cluster's secret, before any message.
 
     dialer                                   listener
-      | Hello(node, cluster, nonce)             |
+      | Hello(node, cluster, nonce,             |
+      |       speaks, needs)                    |
       |---------------------------------------->|
       |     Challenge(node, cluster, nonce,     |
-      |               proof)                    |
+      |               proof, speaks, needs)     |
       |<----------------------------------------|
       | Proof(proof)                            |
       |---------------------------------------->|
@@ -12,12 +13,18 @@
 
 A proof is an HMAC-SHA-256, keyed with the secret, over both sides' names, clusters and nonces, so
 that it can be neither replayed nor reflected. Sans-I/O: bytes of nonce are an argument.
+
+`speaks` is the highest version of the messages that a node knows, `needs` the lowest that it can do
+with on this link (see versions.py). Nodes of version 1 know nothing of them: they leave both
+unread, say neither, and prove only what they know. So that they still understand a newer node, the
+handshake keeps its own version, and the proof takes in the versions when both sides say them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -25,7 +32,11 @@ import msgspec
 from paxos.core.errors import RemoteProtocolError
 from paxos.core.types import NodeId
 
-PROTOCOL_VERSION = 1
+from .versions import WIRE_VERSION, WIRE_VERSION_MIN, Speaker, disagreement
+
+HANDSHAKE_VERSION = 1
+"""The version of the handshake alone. A node of any other is refused, whatever else it speaks."""
+
 NONCE_BYTES = 16
 HANDSHAKE_FRAME_BYTES_MAX = 4096
 
@@ -40,6 +51,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="hel
     acceptors: tuple[str, ...]
     incarnation: int
     nonce: bytes
+    speaks: int = 1
+    needs: int = 1
 
 
 class Challenge(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="challenge"):
@@ -52,6 +65,8 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=
     incarnation: int
     nonce: bytes
     proof: bytes
+    speaks: int = 1
+    needs: int = 1
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="proof"):
@@ -72,11 +87,12 @@ _decoder: msgspec.msgpack.Decoder[HandshakeMessage] = msgspec.msgpack.Decoder(Ha
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
-    """Who the handshake found at the other end."""
+    """Who the handshake found at the other end. `version` is that of the messages both speak."""
 
     node: NodeId
     cluster: str
     incarnation: int
+    version: int = WIRE_VERSION
 
 
 class HandshakeRefused(RemoteProtocolError):
@@ -90,6 +106,7 @@ class HandshakeRefused(RemoteProtocolError):
 class Handshake:
     """One side of a handshake. `wanted` is the node that a dialer means to reach, None for a
     listener. `known` are the nodes of the configuration, `acceptors` those that make quorums.
+    `wire_version` is what this node speaks, `needs` what it must speak with a node at least.
     """
 
     def __init__(
@@ -103,6 +120,8 @@ class Handshake:
         known: frozenset[NodeId],
         acceptors: tuple[NodeId, ...],
         wanted: NodeId | None,
+        wire_version: int = WIRE_VERSION,
+        needs: Callable[[NodeId], int] = lambda _: WIRE_VERSION_MIN,
     ) -> None:
         self._node = node
         self._cluster = cluster
@@ -112,7 +131,10 @@ class Handshake:
         self._known = known
         self._acceptors = acceptors
         self._wanted = wanted
+        self._speaks = wire_version
+        self._needs = needs
         self._hello: Hello | None = None
+        self._challenge: Challenge | None = None
         self._peer: Peer | None = None
 
     def begin(self) -> Hello | None:
@@ -120,13 +142,15 @@ class Handshake:
         if self._wanted is None:
             return None
         self._hello = Hello(
-            version=PROTOCOL_VERSION,
+            version=HANDSHAKE_VERSION,
             node=self._node,
             wanted=self._wanted,
             cluster=self._cluster,
             acceptors=self._acceptors,
             incarnation=self._incarnation,
             nonce=self._nonce,
+            speaks=self._speaks,
+            needs=self._needs(self._wanted),
         )
         return self._hello
 
@@ -155,45 +179,45 @@ class Handshake:
     def _on_hello(self, message: Hello) -> Challenge:
         if message.wanted != self._node:
             raise self._refuse(f"this is {self._node}, not {message.wanted[:40]}")
-        self._check(message)
+        self._peer = self._check(message)
         self._hello = message
-        self._peer = Peer(
-            node=NodeId(message.node), cluster=message.cluster, incarnation=message.incarnation
-        )
-        return Challenge(
-            version=PROTOCOL_VERSION,
+        challenge = Challenge(
+            version=HANDSHAKE_VERSION,
             node=self._node,
             cluster=self._cluster,
             acceptors=self._acceptors,
             incarnation=self._incarnation,
             nonce=self._nonce,
-            proof=self._proof(b"listener", message, *self._ours()),
+            proof=b"",
+            speaks=self._speaks,
+            needs=self._needs(self._peer.node),
         )
+        self._challenge = msgspec.structs.replace(
+            challenge, proof=self._proof(b"listener", message, challenge)
+        )
+        return self._challenge
 
     def _on_challenge(self, message: Challenge) -> tuple[Proof, Peer]:
         if message.node != self._wanted or self._hello is None:
             raise self._refuse(f"{message.node[:40]} answered in place of {self._wanted}")
-        self._check(message)
-        ours = (message.node, message.cluster, message.acceptors, message.nonce)
-        if not hmac.compare_digest(message.proof, self._proof(b"listener", self._hello, *ours)):
+        peer = self._check(message)
+        if not hmac.compare_digest(message.proof, self._proof(b"listener", self._hello, message)):
             raise self._refuse("the cluster secrets differ")
-        self._peer = Peer(
-            node=NodeId(message.node), cluster=message.cluster, incarnation=message.incarnation
-        )
-        return Proof(proof=self._proof(b"dialer", self._hello, *ours)), self._peer
+        self._peer = peer
+        return Proof(proof=self._proof(b"dialer", self._hello, message)), peer
 
     def _on_proof(self, message: Proof) -> tuple[None, Peer | None]:
-        if self._hello is None:
+        if self._hello is None or self._challenge is None:
             raise self._refuse("Proof is out of turn")
-        ours = self._proof(b"dialer", self._hello, *self._ours())
+        ours = self._proof(b"dialer", self._hello, self._challenge)
         if not hmac.compare_digest(message.proof, ours):
             raise self._refuse("the cluster secrets differ")
         return None, self._peer
 
-    def _check(self, message: Hello | Challenge) -> None:
+    def _check(self, message: Hello | Challenge) -> Peer:
         node, cluster = message.node, message.cluster
-        if message.version != PROTOCOL_VERSION:
-            raise self._refuse(f"protocol version {message.version} is not {PROTOCOL_VERSION}")
+        if message.version != HANDSHAKE_VERSION:
+            raise self._refuse(f"handshake version {message.version} is not {HANDSHAKE_VERSION}")
         if node not in self._known or node == self._node:
             raise self._refuse(f"{node[:40]} is not another node of this configuration")
         if cluster and self._cluster and cluster != self._cluster:
@@ -208,21 +232,37 @@ class Handshake:
             )
         if len(message.nonce) != NONCE_BYTES:
             raise self._refuse("a nonce of the wrong length")
+        if not 1 <= message.needs <= message.speaks:
+            raise self._refuse(f"versions {message.needs} to {message.speaks} are none")
+        peer = NodeId(node)
+        ours = Speaker(self._node, self._speaks, self._needs(peer))
+        theirs = Speaker(node, message.speaks, message.needs)
+        if trouble := disagreement(ours, theirs):
+            raise self._refuse(trouble)
+        return Peer(
+            node=peer,
+            cluster=cluster,
+            incarnation=message.incarnation,
+            version=min(self._speaks, message.speaks),
+        )
 
-    def _ours(self) -> tuple[str, str, tuple[str, ...], bytes]:
-        return self._node, self._cluster, self._acceptors, self._nonce
-
-    def _proof(
-        self,
-        side: bytes,
-        hello: Hello,
-        node: str,
-        cluster: str,
-        acceptors: tuple[str, ...],
-        nonce: bytes,
-    ) -> bytes:
-        spoken = msgspec.msgpack.encode((side, hello, node, cluster, acceptors, nonce))
-        return hmac.digest(self._secret, spoken, hashlib.sha256)
+    def _proof(self, side: bytes, hello: Hello, challenge: Challenge) -> bytes:
+        """Return what proves that a side knows the secret, over all that was said before it."""
+        dialer = (
+            "hello",
+            hello.version,
+            hello.node,
+            hello.wanted,
+            hello.cluster,
+            hello.acceptors,
+            hello.incarnation,
+            hello.nonce,
+        )
+        listener = (challenge.node, challenge.cluster, challenge.acceptors, challenge.nonce)
+        spoken: tuple[object, ...] = (side, dialer, *listener)
+        if min(hello.speaks, challenge.speaks) > 1:
+            spoken += (hello.speaks, hello.needs, challenge.speaks, challenge.needs)
+        return hmac.digest(self._secret, msgspec.msgpack.encode(spoken), hashlib.sha256)
 
     def _refuse(self, reason: str) -> HandshakeRefused:
         return HandshakeRefused(reason, Refusal(reason=reason))

@@ -3,7 +3,8 @@
 One full-duplex connection per pair of nodes that talk. Between two roles always the same one
 dials, so no two connections race for one pair. A frame for a node without a link is dropped: the
 roles send again in time, and nothing stale is ever delivered late by a queue. A link that holds
-more than `link_bytes_max` for a slow node is closed.
+more than `link_bytes_max` for a slow node is closed. A message that a node of an older version does
+not know is not sent to it either (see versions.py).
 
 A dead host (no FIN, as after a cut cable or a disconnected container) is found by the kernel:
 TCP_USER_TIMEOUT and keep-alives, so that no process has to wake up for pings.
@@ -31,6 +32,7 @@ from .handshake import (
     HandshakeRefused,
     Peer,
 )
+from .versions import WIRE_VERSION, WIRE_VERSION_MIN, Speaker, disagreement, known
 
 HANDSHAKE_SECONDS = 3.0
 REDIAL_SECONDS_MIN = 0.05
@@ -102,6 +104,8 @@ class Link(asyncio.Protocol):
         self._urgent = False
         self.lingering = False
         self.peer: Peer | None = None
+        self.known: frozenset[type[Any]] | None = None
+        """The messages that the peer understands; None: all."""
         self.since = links.loop.time()
         self.closed: asyncio.Future[None] = links.loop.create_future()
 
@@ -162,8 +166,10 @@ class Link(asyncio.Protocol):
         self._handshake = None
         if self._deadline is not None:
             self._deadline.cancel()
+        self._links.check_version(peer)
         self._reader.frame_bytes_max = self._links.message_bytes_max
         self.peer = peer
+        self.known = known(role_of(peer.node), peer.version)
         self._links.established(self, peer)
 
     def _say(self, message: HandshakeMessage) -> None:
@@ -225,7 +231,12 @@ class Link(asyncio.Protocol):
 
 
 class Links:
-    """All links of one node."""
+    """All links of one node.
+
+    `wire_version` is the version of the messages that it speaks at most; `needs` is the version
+    that a peer must speak at least, and may rise while the node runs. `dropped` counts messages for
+    nodes without a link, `withheld` those that were newer than what the peer speaks.
+    """
 
     def __init__(
         self,
@@ -241,12 +252,15 @@ class Links:
         addresses: Callable[[NodeId], Iterable[tuple[str, int]]],
         message_bytes_max: int,
         link_bytes_max: int,
+        wire_version: int = WIRE_VERSION,
+        needs: Callable[[NodeId], int] = lambda _: WIRE_VERSION_MIN,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.events = events
         self.message_bytes_max = message_bytes_max
         self.link_bytes_max = link_bytes_max
         self.dropped = 0
+        self.withheld = 0
         self._node = node
         self._membership = membership
         self._secret = secret
@@ -254,6 +268,8 @@ class Links:
         self._cluster = cluster
         self._nonce = nonce
         self._addresses = addresses
+        self._wire_version = wire_version
+        self._needs = needs
         self._known = frozenset(membership.nodes)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
@@ -344,7 +360,18 @@ class Links:
             known=self._known,
             acceptors=self._membership.acceptors,
             wanted=wanted,
+            wire_version=self._wire_version,
+            needs=self._needs,
         )
+
+    def check_version(self, peer: Peer) -> None:
+        """Raise RemoteProtocolError when this node has come to need a newer version than was
+        agreed on in the handshake, which may have begun before.
+        """
+        ours = Speaker(self._node, self._wire_version, self._needs(peer.node))
+        theirs = Speaker(peer.node, peer.version, WIRE_VERSION_MIN)
+        if trouble := disagreement(theirs, ours):
+            raise RemoteProtocolError(trouble)
 
     def established(self, link: Link, peer: Peer) -> None:
         """A connection has proven itself: it replaces an older one of the same node."""
@@ -375,7 +402,7 @@ class Links:
         if ours and message.cluster != ours:
             raise RemoteProtocolError(f"{peer.node} belongs to cluster {message.cluster[:40]}")
         if message.cluster and message.cluster != peer.cluster:
-            link.peer = Peer(node=peer.node, cluster=message.cluster, incarnation=peer.incarnation)
+            link.peer = msgspec.structs.replace(peer, cluster=message.cluster)
             self.events.on_connected(link.peer)
 
     def forget(self, link: Link) -> None:
@@ -388,7 +415,8 @@ class Links:
     # the runtime calls these --------------------------------------------------
 
     def send(self, to: tuple[NodeId, ...], message: Any, relaxed: bool = False) -> None:
-        """Queue a message, encoded once, for each node that has a link; drop it for the others.
+        """Queue a message, encoded once, for each node that has a link and speaks a version that
+        knows it; drop it for the others.
 
         A relaxed one leaves with the next that is not, or after `LINGER_MS`.
         """
@@ -398,6 +426,9 @@ class Links:
             link = links.get(node)
             if link is None:
                 self.dropped += 1
+                continue
+            if link.known is not None and type(message) not in link.known:
+                self.withheld += 1
                 continue
             if framed is None:
                 framed = frame(self._encoder.encode(message))

@@ -11,12 +11,9 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-import msgspec
-
 from . import format as shown
-
-Tone = str
-"""How a value is coloured: `good`, `warn`, `bad`, or empty."""
+from .tile import Tile, Tone, tiles_html
+from .upkeep import upkeep_html
 
 TONES: dict[str, Tone] = {
     "leading": "good",
@@ -28,15 +25,6 @@ TONES: dict[str, Tone] = {
     "blank": "warn",
     "barred": "bad",
 }
-
-
-class Tile(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure: a label, the value, a caption below it, and a tone."""
-
-    label: str
-    value: str
-    caption: str = ""
-    tone: Tone = ""
 
 
 Shape = Callable[[Any], str]
@@ -75,7 +63,7 @@ BALLOTS = {
     "promised": "Promised ballot",
 }
 
-HIDDEN = {"reason", "cluster", "now_ms", "nodes", "voting", "abstaining"}
+HIDDEN = {"reason", "cluster", "now_ms", "nodes", "voting", "abstaining", "keeping", "snapshots"}
 """Parts of a status that are shown elsewhere, or of no use to a person."""
 
 
@@ -84,7 +72,7 @@ def state_html(state: dict[str, Any], neighbours: Sequence[tuple[str, int]], hos
     status = state.get("status") or {}
     if not isinstance(status, dict):
         status = {"status": status}
-    parts = [_banner(state, status), _tiles(tiles(state, status))]
+    parts = [_banner(state, status), tiles_html(tiles(state, status)), upkeep_html(state)]
     if state.get("role") == "discovery":
         parts.append(_book(status, neighbours, host))
     voting, abstaining = status.get("voting"), status.get("abstaining")
@@ -187,16 +175,6 @@ def _banner(state: dict[str, Any], status: dict[str, Any]) -> str:
         facts.insert(1, f"<span>cluster <b>{escape(str(cluster))}</b></span>")
     why = f'<p class="reason {tone}">{escape(str(reason))}</p>' if reason else ""
     return f'<div class="facts">{"".join(facts)}</div>{why}'
-
-
-def _tiles(found: Sequence[Tile]) -> str:
-    cells = "".join(
-        f'<div class="tile {tile.tone}"><dt>{escape(tile.label)}</dt>'
-        f"<dd>{escape(tile.value)}</dd>"
-        f"<dd class=caption>{escape(tile.caption)}</dd></div>"
-        for tile in found
-    )
-    return f'<dl class="tiles">{cells}</dl>'
 
 
 def _votes(voting: Sequence[str], abstaining: dict[str, str]) -> str:

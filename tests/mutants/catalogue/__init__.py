@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from tests.mutants.catalogue import acceptors, gateways, learners, proposers
+from tests.mutants.catalogue import acceptors, gateways, learners, proposers, snapshots
 
-MUTANTS = (*acceptors.MUTANTS, *proposers.MUTANTS, *learners.MUTANTS, *gateways.MUTANTS)
+MUTANTS = (
+    *acceptors.MUTANTS,
+    *proposers.MUTANTS,
+    *learners.MUTANTS,
+    *gateways.MUTANTS,
+    *snapshots.MUTANTS,
+)

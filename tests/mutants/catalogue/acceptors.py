@@ -318,7 +318,7 @@ DAMAGE_READ_AS_TORN = Mutant(
     changes=(
         change(
             "storage/recovery.py",
-            "        if self._batch < self._mark.batch or (\n"
+            "        if self._batch < self._synced or (\n"
             "            find_later_group(content, end, self._batch + 1, self._seed) is not None\n"
             "        ):\n",
             "        if find_later_group(content, end, self._batch + 1, self._seed) is not None:\n",
@@ -328,7 +328,11 @@ DAMAGE_READ_AS_TORN = Mutant(
 )
 
 _PROMISE_ROSE = blind('invariant(promised == persisted, "a promise rose without being persisted")')
-_BELOW_PROMISE = blind('invariant(record.ballot >= self._promised, "accepted below the promise")')
+_BELOW_PROMISE = blind(
+    "invariant(\n                        record.ballot >= self._promised\n"
+    "                        or (caught_up and record.slot <= acceptor.decided),\n"
+    '                        "accepted below the promise",\n                    )'
+)
 _NOT_THE_JOURNALS = blind(
     'invariant(message.ballot == promised, "a promise left that is not the journal\'s")'
 )

@@ -148,8 +148,8 @@ WRITES_OVERTAKE_READS = Mutant(
     changes=(
         change(
             "core/gateway.py",
-            '            if connection.kind != "log":\n',
-            '            if connection.kind == "stale":\n',
+            '            if connection.kind != "log" or kind == "backup":\n',
+            '            if connection.kind == "stale" or kind == "backup":\n',
         ),
     ),
     killers=(
@@ -199,8 +199,8 @@ KEEPS_DEAD_LEARNER = Mutant(
         change(
             "core/gateway.py",
             "            self._learner = None\n"
-            "            return self._switch_learner(self._next_learner(), now_ms)\n",
-            "            return []\n",
+            "            effects += self._switch_learner(self._next_learner(), now_ms)\n",
+            "            return effects\n",
         ),
         change(
             "core/gateway.py",

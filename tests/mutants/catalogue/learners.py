@@ -194,8 +194,9 @@ READ_JOINS_A_ROUND = Mutant(
     changes=(
         change(
             "core/learner.py",
+            "            self._held.add(key)\n"
             "            self._gathered.append(Waiting(sender, message, now_ms))\n",
-            "            held = self._asking or self._gathered\n"
+            "            self._held.add(key)\n            held = self._asking or self._gathered\n"
             "            held.append(Waiting(sender, message, now_ms))\n",
         ),
     ),

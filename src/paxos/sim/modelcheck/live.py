@@ -35,6 +35,7 @@ from paxos.core.messages import Canvass, CanvassReply, Nack, Outcome, Promise, S
 from paxos.core.proposer import Phase, Proposer
 from paxos.core.quorum import Membership
 from paxos.core.settings import Settings
+from paxos.core.snapshotting import Restoring
 from paxos.core.stepper import Stepper
 from paxos.core.types import Ballot, NodeId, Role, Slot, counter_of, node_id, role_of
 from paxos.storage.memory import MemoryJournal
@@ -91,6 +92,14 @@ class Recorder:
     def opened(self, gateway: NodeId, nonce: int) -> None:
         """Open no sessions."""
         return None
+
+    def restoring(self) -> Restoring:
+        """Refuse: nobody takes snapshots in a small world."""
+        raise InvariantViolation("a snapshot was asked for")
+
+    def adopt(self, restoring: Restoring) -> None:
+        """Refuse: nobody takes snapshots in a small world."""
+        raise InvariantViolation("a snapshot was adopted")
 
     def status(self) -> int:
         """Return how much was applied."""
