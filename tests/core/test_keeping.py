@@ -137,12 +137,16 @@ def test_an_offered_snapshot_is_pulled_part_by_part_and_told_when_it_is_whole() 
     assert sent(bench.receive(L1, offer), AskSnapshot) == [
         ((L1,), AskSnapshot(slot=Slot(2), offset=0))
     ]
-    effects = bench.receive(L1, part(2, 0, DATA[:6]))
-    assert written(effects) == [WritePart(slot=Slot(2), size=10, offset=0, data=DATA[:6])]
-    assert nothing_sent(effects), "the next part is asked for once this one is written"
-    effects = bench.step(PartWritten(slot=Slot(2), offset=6))
-    assert messages(effects, AskSnapshot) == [AskSnapshot(slot=Slot(2), offset=6)]
+    effects = bench.receive(L1, part(2, 0, DATA[:4]))
+    assert written(effects) == [WritePart(slot=Slot(2), size=10, offset=0, data=DATA[:4])]
+    assert messages(effects, AskSnapshot) == [AskSnapshot(slot=Slot(2), offset=4)]
+    effects = bench.receive(L1, part(2, 4, DATA[4:6]))
+    assert len(written(effects)) == 1
+    assert nothing_sent(effects), "one more is asked for when one is written"
     assert bench.role.status().keeping.incoming == 6
+    effects = bench.step(PartWritten(slot=Slot(2), offset=4))
+    assert messages(effects, AskSnapshot) == [AskSnapshot(slot=Slot(2), offset=6)]
+    assert nothing_sent(bench.step(PartWritten(slot=Slot(2), offset=6)))
     bench.receive(L1, part(2, 6, DATA[6:]))
     kept.slot, kept.data = 2, DATA
     effects = bench.step(PartWritten(slot=Slot(2), offset=10))

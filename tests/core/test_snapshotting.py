@@ -165,6 +165,32 @@ def test_what_was_taken_is_offered_until_every_acceptor_keeps_it() -> None:
     assert takes(apply(bench, 20, 20)) == [20], "counted from the last one"
 
 
+def test_the_next_is_put_off_while_acceptors_pull_the_last() -> None:
+    """They would have to begin anew with every one that is taken."""
+    taken = Taken()
+    bench = learner(taken=taken)
+    apply(bench, 1, 10)
+    taken.slot, taken.data = 10, b"stream"
+    bench.step(SnapshotTaken(snapshot=SnapshotInfo(slot=Slot(10), size=6)))
+    bench.receive(A3, AskSnapshot(slot=Slot(10), offset=2))
+    for acceptor in (A1, A2):
+        bench.receive(acceptor, kept_by(10))
+    assert takes(apply(bench, 11, 49)) == []
+    assert takes(apply(bench, 50, 50)) == [50], "but not for ever"
+
+
+def test_the_next_is_put_off_no_longer_when_the_acceptor_that_pulled_is_gone() -> None:
+    taken = Taken()
+    bench = learner(taken=taken)
+    apply(bench, 1, 10)
+    taken.slot, taken.data = 10, b"stream"
+    bench.step(SnapshotTaken(snapshot=SnapshotInfo(slot=Slot(10), size=6)))
+    bench.receive(A3, AskSnapshot(slot=Slot(10), offset=2))
+    bench.fire("offer")
+    bench.fire("offer")
+    assert takes(apply(bench, 11, 20)) == [20]
+
+
 def test_parts_are_handed_to_acceptors_that_ask() -> None:
     taken = Taken()
     bench = learner(taken=taken)

@@ -164,7 +164,7 @@ class Acceptor:
                 case Disconnected(peer=peer):
                     return self._on_disconnected(peer)
                 case TimerFired(name=name) if name == UPKEEP:
-                    return self.keeping.tick(self.decided, self._claimed) if self.voting else []
+                    return self._on_upkeep_timer()
                 case TimerFired():
                     return self._on_founding_timer(dice)
                 case _:
@@ -387,6 +387,11 @@ class Acceptor:
         return [Send(to=(sender,), message=values)]
 
     # ------------------------------------------------------------ upkeep
+
+    def _on_upkeep_timer(self) -> list[Effect]:
+        if not self.voting:
+            return []
+        return self._with_cut(self.keeping.tick(self.decided, self._claimed))
 
     def _with_cut(self, effects: list[Effect]) -> list[Effect]:
         """Take note of a cut among effects: what is cut off is decided."""

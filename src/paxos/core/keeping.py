@@ -123,14 +123,23 @@ class KeepingStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Incoming:
     """A snapshot on its way in: from whom, and how far it has come."""
 
-    __slots__ = ("offset", "size", "slot", "source", "ticks")
+    __slots__ = ("asked", "offset", "size", "slot", "source", "ticks")
 
     def __init__(self, source: NodeId, slot: Slot) -> None:
         self.source = source
         self.slot = slot
         self.size = 0
+        # What has come in, of which the last part may not be written yet, and what was asked for.
         self.offset = 0
+        self.asked = 0
         self.ticks = 0
+
+    def ask(self) -> list[Effect]:
+        """Ask for the part that follows, unless that has been done, or there is none."""
+        if self.asked == self.offset or self.offset == self.size:
+            return []
+        self.asked = self.offset
+        return [Send(to=(self.source,), message=AskSnapshot(slot=self.slot, offset=self.offset))]
 
 
 class Keeping:
@@ -244,7 +253,8 @@ class Keeping:
         if incoming is None or sender != incoming.source:
             return []
         if message.slot != incoming.slot and message.offset == 0:
-            incoming.slot, incoming.size, incoming.offset = message.slot, 0, 0
+            incoming.slot, incoming.size = message.slot, 0
+            incoming.offset = incoming.asked = 0
         useful = message.slot == incoming.slot > self._kept[self._node] and message.data
         if not useful or message.offset + len(message.data) > message.size:
             self._incoming = None
@@ -253,13 +263,12 @@ class Keeping:
             return []  # asked for twice, answered twice
         incoming.size = message.size
         incoming.ticks = 0
-        # Until it is written the same part must not be taken again.
         incoming.offset += len(message.data)
-        return [
-            WritePart(
-                slot=message.slot, size=message.size, offset=message.offset, data=message.data
-            )
-        ]
+        part = WritePart(
+            slot=message.slot, size=message.size, offset=message.offset, data=message.data
+        )
+        # The next one may come while the first is written; those after it wait for the disk.
+        return [part, *(incoming.ask() if message.offset == 0 else [])]
 
     def on_written(self, event: PartWritten) -> list[Effect]:
         """Ask for the next part, or tell everybody that the snapshot is kept, and cut."""
@@ -278,11 +287,10 @@ class Keeping:
                 *self._cut(),
                 Send(to=(*self._others, *self._membership.learners), message=self._told()),
             ]
-        if incoming is None or (event.slot, event.offset) != (incoming.slot, incoming.offset):
+        if incoming is None or event.slot != incoming.slot:
             return []
         incoming.ticks = 0
-        ask = AskSnapshot(slot=incoming.slot, offset=incoming.offset)
-        return [Send(to=(incoming.source,), message=ask)]
+        return incoming.ask()
 
     def on_failed(self, event: SnapshotFailed) -> list[Effect]:
         """Give up a snapshot that could not be written; it will be offered again."""
@@ -318,7 +326,8 @@ class Keeping:
             self._ticks += 1
             if self._ticks > PATIENCE_TICKS:
                 self._asked = None
-        effects = self._look(again=True)
+        # What a quorum keeps may have been learned from answers, too.
+        effects = [*self._cut(), *self._look(again=True)]
         self._target, self._claimed = decided, claimed
         return [timer, *effects]
 

@@ -28,6 +28,11 @@ OFFER = "offer"
 """The name of the timer by which a snapshot is offered again."""
 
 
+PULLED_STRETCH = 4
+"""While acceptors pull a snapshot the log may grow by so many times the usual: they would have to
+begin anew with the next one, and under a heavy load never come to an end."""
+
+
 class Restoring(Protocol):
     """A state that is being built from a snapshot's stream (`paxos.machine.snapshot`)."""
 
@@ -101,6 +106,8 @@ class Snapshotting:
         self._taken: SnapshotInfo | None = None
         self._last_size = 0
         self._fetch: Fetch | None = None
+        # Whether a part was asked for since the last tick, or the one before it.
+        self._pulled = 0
 
     # ------------------------------------------------------------ taking
 
@@ -119,6 +126,8 @@ class Snapshotting:
         """
         if self._taking or self._fetch is not None:
             return []
+        if self._pulled and self._lacking():
+            stretch = max(stretch, PULLED_STRETCH)
         since_slot, since_bytes = max(
             (self._kept_slot, self._kept_bytes), (self._taken_at[0], self._taken_at[1])
         )
@@ -181,6 +190,7 @@ class Snapshotting:
 
     def on_ask(self, sender: NodeId, message: AskSnapshot) -> list[Effect]:
         """Hand out a part of what was taken here."""
+        self._pulled = 2
         part = part_of(self._snapshots, message, self._part_bytes)
         return [Send(to=(sender,), message=part)]
 
@@ -279,6 +289,7 @@ class Snapshotting:
 
     def tick(self) -> list[Effect]:
         """Give up a source that does not answer; offer again what was not taken."""
+        self._pulled = max(0, self._pulled - 1)
         if self._fetch is None:
             return self.offer()
         self._fetch.ticks += 1
