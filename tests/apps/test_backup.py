@@ -48,7 +48,7 @@ Answer = Callable[[list[bytes]], bytes]
 
 
 class Door:
-    """A client node's door that answers each command of one client after the other as it is told."""
+    """A client node's door that answers one client after the other as it is told."""
 
     def __init__(self, answer: Answer) -> None:
         self.commands: list[list[bytes]] = []

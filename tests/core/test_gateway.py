@@ -106,6 +106,21 @@ def write(bench: Bench, connection: int, *texts: bytes) -> list[Any]:
     return bench.drain()
 
 
+# ---------------------------------------------------------------- which cluster
+
+
+def test_nodes_of_another_cluster_are_nobody_when_one_was_met() -> None:
+    """A backup that was restored twice makes two clusters: no gateway serves both."""
+    bench = a_gateway()
+    bench.connect(P1)
+    bench.connect(P2, "c2")
+    assert bench.role.cluster == "c2"
+    assert bench.connect(L1, "c1") == []
+    assert bench.receive(P1, leads(101)) != [], "one that is of no cluster yet may be of this one"
+    assert [to for to, _ in sent(bench.connect(L2, "c2"), SubscribeOpening)] == [(L2,)]
+    assert bench.role.status().learner == L2
+
+
 # ---------------------------------------------------------------- session
 
 

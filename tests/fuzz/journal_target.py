@@ -25,7 +25,15 @@ from unittest.mock import patch
 
 import msgspec
 
-from paxos.core.effects import AcceptedEntry, AnyRecord, Counted, Journal, Promised, Stamped
+from paxos.core.effects import (
+    AcceptedEntry,
+    AnyRecord,
+    Counted,
+    Cut,
+    Journal,
+    Promised,
+    Stamped,
+)
 from paxos.core.errors import StorageError
 from paxos.core.types import Ballot, NodeId, Slot
 from paxos.storage.file_journal import FileJournal
@@ -89,6 +97,7 @@ def shown(journal: Journal) -> dict[str, Any]:
         "promised": recovered.promised,
         "counter": recovered.counter,
         "decided": recovered.decided,
+        "base": journal.base,
         "highest": journal.highest_slot,
         "votes": journal.votes(Slot(0), Slot(NUMBER_MAX)),
         "entries": journal.entries(Slot(0), Slot(NUMBER_MAX), 1 << 40),
@@ -156,6 +165,8 @@ def volumes() -> tuple[Volume, ...]:
     many += [[vote(slot, 101, 60), vote(slot + 1, 101, 5)] for slot in range(1, 12, 2)]
     many += [[vote(3, 202, 700)], [vote(13, 202, 1500)], [Promised(ballot=Ballot(303))]]
     few: list[list[AnyRecord]] = [[STAMP], [vote(1, 101, 10)], [vote(2, 101, 30)]]
+    cut: list[list[AnyRecord]] = [*many[:8], [Cut(slot=Slot(4))], [vote(15, 202, 900)]]
+    cut += [[vote(slot, 202, 1700)] for slot in range(16, 20)] + [[Cut(slot=Slot(17))]]
     counts: list[list[AnyRecord]] = [[STAMP], *[[Counted(counter=n)] for n in range(1, 6)]]
     return (
         _build(many),
@@ -165,6 +176,8 @@ def volumes() -> tuple[Volume, ...]:
         _build(many[:6], unsynced=1, torn=True),
         _build([[STAMP]]),
         _build([]),
+        _build(cut),
+        _build(cut, unsynced=1),
     )
 
 
@@ -396,6 +409,9 @@ def forged_seeds() -> list[bytes]:
         encode(Promised(ballot=Ballot(2**63))),
         encode(vote(2**63, 101, 3)),
         encode(vote(2**40, 101, 3)),
+        encode(Cut(slot=Slot(1))),
+        encode(Cut(slot=Slot(2**40))),
+        encode(Cut(slot=Slot(0))),
         b"\x91\xa5stamp",
         b"\x95\xa5stamp\xa1\xff\xa1a\xa4open\x90",
         b"\x96\xa5stamp\xa1c\xa1a\xa4open\x90" + b"\x91" * 1000,
@@ -428,7 +444,8 @@ def mutate_forged(data: bytes, dice: Random) -> bytes:
 
 
 _STORAGE = tuple(
-    f"storage/{name}.py" for name in ("file_journal", "mark", "recovery", "segment", "summary")
+    f"storage/{name}.py"
+    for name in ("base", "file_journal", "mark", "recovery", "segment", "summary")
 )
 
 ROT = Target(

@@ -15,6 +15,7 @@ One or more commands, a line of dashes, what they said, an empty line. The clust
 Commands (NODES: names, or all, acceptors, proposers, learners, clients):
 
     world [acceptors=N] [proposers=N] [learners=N] [clients=N] [seed=N] [loss=P] [delay=MS]
+          [snapshots=N]               a snapshot each N slots, in small parts
     start NODES | crash NODES | pause NODES | resume NODES
     wipe NODES                        crash, and lose the volume
     damage NODE TEXT                  crash, and find the volume damaged so
@@ -29,6 +30,8 @@ Commands (NODES: names, or all, acceptors, proposers, learners, clients):
     run-until ready                   until every running gateway has leader, learner and session
     run-until level                   until the running learners have applied all that was accepted
     run-until voting NODES | barred NODES
+    run-until cut SLOT NODES          until these acceptors' logs begin after that slot or a later
+    run-until whole NODES             until these acceptors hold all that is decided
     write CLIENT VALUE...             append values over one connection, wait for the answers
     send CLIENT VALUE...              the same, and do not wait
     read CLIENT [stale]               the list of values
@@ -60,7 +63,8 @@ from paxos.core.gateway import Gateway
 from paxos.core.learner import Learner
 from paxos.core.messages import AnyMessage, Batch, Envelope, OpenSession
 from paxos.core.proposer import Proposer
-from paxos.core.types import NodeId
+from paxos.core.settings import Limits, Settings, Timeouts
+from paxos.core.types import NodeId, Slot
 from paxos.sim.disk import SimulatedJournal
 from paxos.sim.world import Network, World, membership_of
 
@@ -185,9 +189,13 @@ class Player:
         membership = membership_of(
             numbers["acceptors"], numbers["proposers"], numbers["learners"], numbers["clients"]
         )
+        settings = Settings()
+        if "snapshots" in known:
+            limits = Limits(snapshot_log_slots=int(known.pop("snapshots")), snapshot_part_bytes=400)
+            settings = Settings(timeouts=Timeouts(upkeep_ms=100), limits=limits)
         network = Network(loss=float(known.pop("loss", 0)))
         network.delay_ms_max = float(known.pop("delay", network.delay_ms_max))
-        self.world = World(int(known.pop("seed", 1)), membership, network=network)
+        self.world = World(int(known.pop("seed", 1)), membership, settings, network)
         self.world.keep_messages = True
         if known:
             raise ScriptError(f"unknown: {', '.join(known)}")
@@ -235,6 +243,7 @@ class Player:
         for crashed in (node, donor):
             self.world.crash(crashed)
         self.world.nodes[node].journal = copy.deepcopy(self._journal(donor))
+        self.world.nodes[node].snapshots = copy.deepcopy(self.world.nodes[donor].snapshots)
         return []
 
     def do_format(self, name: str, cluster: str) -> list[str]:
@@ -298,6 +307,16 @@ class Player:
                     lambda: all(self._phase(name) == phase for name in nodes), PATIENCE_MS
                 )
                 return [f"{', '.join(nodes)}: {'' if done else 'not '}{what}"]
+            case "cut":
+                slot, nodes = int(words[0]), self._nodes(words[1:])
+                done = world.run_until(
+                    lambda: all(self._journal(name).base >= slot for name in nodes), PATIENCE_MS
+                )
+                return [f"{', '.join(nodes)}: {'' if done else 'not '}cut"]
+            case "whole":
+                nodes = self._nodes(words)
+                done = world.run_until(lambda: all(map(self._whole, nodes)), PATIENCE_MS)
+                return [f"{', '.join(nodes)}: {'' if done else 'not '}whole"]
             case _:
                 raise ScriptError(f"run-until {what}?")
 
@@ -329,6 +348,12 @@ class Player:
             if isinstance(role := world.role(name), Acceptor)
         )
         return applied == {accepted}
+
+    def _whole(self, name: NodeId) -> bool:
+        """Tell whether an acceptor has every slot that any acceptor has, or has cut it off."""
+        acceptors = self.world.membership.acceptors
+        goal = Slot(max(self._journal(one).highest_slot for one in acceptors))
+        return not self._journal(name).missing(Slot(1), goal, 1)
 
     def _phase(self, name: NodeId) -> str:
         role = self.world.role(name)
@@ -421,9 +446,10 @@ class Player:
             case Acceptor() as acceptor:
                 state = acceptor.status()
                 if acceptor.voting:
-                    return (
-                        f"{paused}voting, promised {state.promised}, slots to {state.highest_slot}"
-                    )
+                    base = state.keeping.base
+                    cut = f", cut at {base}" if base else ""
+                    highest = f"slots to {state.highest_slot}"
+                    return f"{paused}voting, promised {state.promised}{cut}, {highest}"
                 return f"{paused}{state.phase}: {state.reason}"
             case Learner() as learner:
                 told = learner.status()

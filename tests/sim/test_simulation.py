@@ -38,6 +38,8 @@ def test_no_rule_breaks_when_everything_fails(first: int) -> None:
     assert sum(one.chosen for one in outcomes) > 50 * SEEDS_PER_TEST
     assert sum(one.leaders for one in outcomes) >= SEEDS_PER_TEST
     assert sum(sum(one.faults.values()) for one in outcomes) > 5 * SEEDS_PER_TEST
+    assert sum(one.cuts for one in outcomes) > 10 * SEEDS_PER_TEST
+    assert sum(one.adoptions for one in outcomes) > 0
 
 
 def test_every_kind_of_fault_happens_when_many_seeds_run() -> None:

@@ -109,11 +109,10 @@ def test_full_disk_refuses_a_snapshot_and_the_log_goes_on(
         journal.append(vote(1))
         journal.sync()
         texts = []
-        for size in (20 * MIB, 3 * MIB):
-            try:
-                snapshots.write_part(Slot(1), size, 0, snapshot_of(1, size)[:1000])
-            except StorageError as error:
-                texts.append(str(error))
+        try:
+            snapshots.write_part(Slot(1), 20 * MIB, 0, snapshot_of(1, 1000))
+        except StorageError as error:
+            texts.append(str(error))
         assert snapshots.newest is None
         assert not list(folder.glob("snapshot*"))
         # The check may be passed, and the room taken by others meanwhile.

@@ -49,6 +49,7 @@ from paxos.runtime.clock import Clock
 from paxos.runtime.logs import LogRing, standard_output
 from paxos.runtime.node import AnyRole, NodeRuntime
 from paxos.runtime.snapshots import SnapshotWork
+from paxos.storage.file_journal import FileJournal
 from paxos.storage.open import open_journal, open_volume
 from paxos.storage.snapshot_files import SnapshotFiles
 from paxos.transport.handshake import NONCE_BYTES
@@ -155,6 +156,8 @@ class _Process:
         if self._snapshots is not None:
             stream = partial(encode, self._machine) if self._role is Role.LEARNER else None
             runtime.snapshots = SnapshotWork(self._snapshots, stream, runtime.submit)
+        if isinstance(self._journal, FileJournal):
+            runtime.volume_bytes = self._volume_bytes
         bind = configuration.network.bind
         pages = PageServer(make_app(runtime), bind, configuration.page_port(node))
         await pages.start()
@@ -196,6 +199,11 @@ class _Process:
         if self._role is Role.LEARNER:
             self._snapshots = SnapshotFiles(folder, _slot_of_snapshot)
             self._snapshots.clear()
+
+    def _volume_bytes(self) -> int:
+        """Return how many bytes this node's volume takes."""
+        log = self._journal.bytes_on_disk if isinstance(self._journal, FileJournal) else 0
+        return log + (self._snapshots.bytes_on_disk if self._snapshots is not None else 0)
 
     def _make_role(self, recovered: Recovered) -> AnyRole:
         membership = self._configuration.membership()

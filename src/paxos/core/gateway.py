@@ -93,6 +93,9 @@ class Gateway:
 
     def __init__(self, node: NodeId, membership: Membership, settings: Settings) -> None:
         self.node = node
+        self.cluster = ""
+        """The identity of the first member of a cluster that was met; "" until then. Nodes of
+        another cluster are nobody to this process."""
         self.session = Slot(0)
         self.sequence = 0
         self.flights: dict[int, Flight] = {}
@@ -168,8 +171,8 @@ class Gateway:
                 return self._leave(now_ms)
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms, dice)
-            case Connected(peer=peer):
-                return self._on_connected(peer, now_ms)
+            case Connected(peer=peer, cluster=cluster):
+                return self._on_connected(peer, cluster, now_ms)
             case Disconnected(peer=peer):
                 return self._on_disconnected(peer, now_ms)
             case ClientGone(connection=connection_id):
@@ -593,7 +596,10 @@ class Gateway:
             self._leader = None
         return []
 
-    def _on_connected(self, peer: NodeId, now_ms: float) -> list[Effect]:
+    def _on_connected(self, peer: NodeId, cluster: str, now_ms: float) -> list[Effect]:
+        self.cluster = self.cluster or cluster
+        if cluster not in ("", self.cluster):
+            return []  # the link closes as soon as the peer is told which cluster this one serves
         self._up.add(peer)
         if role_of(peer) is Role.LEARNER and (
             self._learner is None or peer == self._preferred_learner()

@@ -272,7 +272,7 @@ class NodeRuntime:
         role = self.role_object
         if isinstance(role, Acceptor):
             return role.cluster if role.voting else ""
-        if isinstance(role, Proposer | Learner):
+        if isinstance(role, Proposer | Learner | Gateway):
             return role.cluster
         return ""
 

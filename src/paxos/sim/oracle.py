@@ -38,9 +38,9 @@ from paxos.core.messages import (
     Values,
     Votes,
 )
-from paxos.core.snapshotting import Restoring
 from paxos.core.types import NO_BALLOT, Ballot, NodeId, Role, Slot, role_of
 from paxos.machine.machine import Machine
+from paxos.machine.snapshot import Restoring
 
 from .upkeep import Upkeep, lacking
 from .world import SimulatedNode, World

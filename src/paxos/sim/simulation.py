@@ -78,6 +78,12 @@ class Outcome(msgspec.Struct, kw_only=True):
     leaders: int = 0
     faults: dict[str, int] = {}
     operations: dict[str, int] = {}
+    snapshots: int = 0
+    """How often an acceptor came to keep a snapshot."""
+    cuts: int = 0
+    """How often an acceptor cut its log."""
+    adoptions: int = 0
+    """How often a learner took a snapshot's state over."""
     recovered_ms: float = 0.0
     """How long the healed core took until its first new write was read back."""
 
@@ -146,6 +152,9 @@ class Run:
         outcome.simulated_ms = outcome.at_ms
         outcome.chosen = len(self.oracle.chosen)
         outcome.leaders = len(self.oracle.leaders)
+        outcome.snapshots = self.oracle.upkeep.snapshots
+        outcome.cuts = self.oracle.upkeep.cuts
+        outcome.adoptions = self.oracle.adoptions
         outcome.faults = dict(sorted(self.done.items()))
         outcome.operations = dict(sorted(self.workload.counts.items()))
         return outcome

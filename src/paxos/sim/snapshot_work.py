@@ -112,11 +112,16 @@ class SnapshotWork:
     def _ambushed(self, node: SimulatedNode, doing: str) -> bool:
         if node.ambush is None or node.ambush[0] != doing:
             return False
-        node.ambush = None
+        node.ambush = "dying", ""
         return True
 
     def _die(self, node: SimulatedNode, wait_ms: float, doing: str) -> None:
-        self._later(node, wait_ms, lambda: self._world.crash(node.name, why=f"killed {doing}"))
+        def die() -> None:
+            # Not where the fault has ended meanwhile.
+            if node.ambush == ("dying", ""):
+                self._world.crash(node.name, why=f"killed {doing}")
+
+        self._later(node, wait_ms, die)
 
     def _later(self, node: SimulatedNode, wait_ms: float, action: Callable[[], None]) -> None:
         """Do something in a while, unless the node's life is over by then."""

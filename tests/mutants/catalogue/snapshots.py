@@ -147,8 +147,8 @@ NEVER_CATCHES_UP = Mutant(
     changes=(
         change(
             "core/keeping.py",
-            "        effects = self._look(again=True)\n",
-            "        effects: list[Effect] = []\n",
+            "effects = [*self._cut(), *self._look(again=True)]\n",
+            "effects = self._cut()\n",
         ),
     ),
     killers=(SNAPSHOTS,),
