@@ -618,6 +618,7 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
             "incoming": 0,
             "incoming_bytes": 0,
             "behind": False,
+            "held_back_by": (),
         },
     }
     with pytest.raises(AttributeError):

@@ -23,7 +23,9 @@ from tests.core.builders import (
 from paxos.core.acceptor import Acceptor
 from paxos.core.effects import (
     AcceptedEntry,
+    Connected,
     Cut,
+    Disconnected,
     Effect,
     PartWritten,
     Persist,
@@ -80,12 +82,14 @@ def entry(slot: int, ballot: int = 101, value: bytes = b"v", decided: int = 0) -
 
 
 def keeper(*entries: AcceptedEntry, kept: Kept | None = None, node: NodeId = A1) -> Bench:
-    """Return a started acceptor with these entries and this snapshot."""
+    """Return an acceptor with these entries and this snapshot that started a while ago."""
     journal = open_journal(node, *entries)
     kept = kept or Kept()
     role = Acceptor(node, membership_of(), Settings(), journal, journal.recovered, kept)
     bench = Bench(role, journal)
     bench.start()
+    for _ in range(PATIENCE_TICKS):
+        bench.fire("upkeep")
     return bench
 
 
@@ -246,6 +250,36 @@ def test_the_log_is_cut_no_further_than_this_acceptor_and_a_quorum_keep(
     assert bench.role.log.base == min(kept, others)
 
 
+@pytest.mark.parametrize("old", [P1, L1])
+def test_the_log_is_not_cut_while_a_proposer_or_learner_would_overlook_it(old: NodeId) -> None:
+    """Rolling upgrades: version 1 knows nothing of `Promise.base`."""
+    bench = keeper(entry(1), entry(2), kept=Kept(2, DATA))
+    bench.step(Connected(peer=old, cluster="c1", version=1))
+    bench.step(Connected(peer=A3, cluster="c1", version=1))
+    assert records(bench.receive(A2, kept_by(2))) == []
+    bench.step(Disconnected(peer=old))
+    assert records(bench.fire("upkeep")) == [], "it will come back"
+    assert bench.role.status().keeping.held_back_by == (old,)
+    assert not bench.role.keeping.has_cut
+    bench.step(Connected(peer=old, cluster="c1", version=2))
+    assert records(bench.fire("upkeep")) == [Cut(slot=Slot(2))]
+    assert bench.role.decided == 2
+    assert bench.role.keeping.has_cut
+
+
+def test_the_log_is_not_cut_before_older_nodes_had_time_to_come_back() -> None:
+    """An acceptor that is started again does not know who else is there, and of what version."""
+    journal = open_journal(A1, entry(1), entry(2))
+    kept = Kept(2, DATA)
+    role = Acceptor(A1, membership_of(), Settings(), journal, journal.recovered, kept)
+    bench = Bench(role, journal)
+    bench.start()
+    assert records(bench.receive(A2, kept_by(2))) == []
+    for _ in range(PATIENCE_TICKS - 1):
+        assert records(bench.fire("upkeep")) == []
+    assert records(bench.fire("upkeep")) == [Cut(slot=Slot(2))]
+
+
 def test_a_cut_above_the_snapshot_that_is_kept_stops_the_acceptor() -> None:
     bench = keeper(entry(1), entry(2), entry(3), kept=Kept(2, DATA))
     with pytest.raises(InvariantViolation, match="cut above"):
@@ -399,3 +433,46 @@ def test_nothing_is_asked_while_the_volume_may_not_vote() -> None:
     bench = an_acceptor(journal=open_journal(A2))
     assert not bench.role.voting
     assert bench.fire("upkeep") == []
+
+
+def test_silence_says_nothing_when_the_slots_asked_about_were_cut_off() -> None:
+    """Who has cut a slot off may have voted in it, at a higher ballot than all that are left."""
+    bench = keeper(entry(1, 101, b"lost"))
+    heard(bench, 2, ballot=302)
+    bench.fire("upkeep")
+    assert nothing_sent(bench.receive(A2, votes(1, 2, base=2)))
+    effects = bench.fire("upkeep")
+    assert messages(effects, AskSnapshot), "it keeps a snapshot of what it cut off"
+    assert bench.role.keeping.chosen == {}
+
+
+def test_an_answer_speaks_for_no_more_than_it_was_asked_about_when_it_comes_late() -> None:
+    bench = keeper()
+    heard(bench, 1)
+    assert messages(bench.fire("upkeep"), AskVotes) == [AskVotes(first=Slot(1), last=Slot(1))]
+    heard(bench, 3)
+    assert messages(bench.fire("upkeep"), AskVotes) == [AskVotes(first=Slot(1), last=Slot(3))]
+    bench.receive(A2, votes(1, 1, (1, 101), (2, 101)))
+    assert bench.role.keeping.chosen == {1: 101}
+
+
+def test_the_log_is_cut_when_another_has_cut_that_knew_of_a_quorum() -> None:
+    """Even where the messages of that quorum were lost."""
+    bench = keeper(entry(1), entry(2), kept=Kept(2, DATA))
+    five = membership_of(acceptors=5)
+    role = Acceptor(A1, five, Settings(), bench.role.log, bench.role._recovered, Kept(2, DATA))
+    for _ in range(PATIENCE_TICKS):
+        role.keeping.tick(Slot(0), Ballot(0))
+    assert role.keeping.on_kept(A2, kept_by(2)) == []
+    (cut, _) = role.keeping.on_kept(A3, kept_by(4, base=4))
+    assert cut == Persist(record=Cut(slot=Slot(2)))
+
+
+def test_nothing_is_asked_again_at_once_when_an_answer_was_of_no_use() -> None:
+    bench = keeper(entry(1))
+    heard(bench, 2)
+    bench.fire("upkeep")
+    bench.receive(A2, votes(2, 2, (2, 101)))
+    assert records(bench.receive(A2, values())) == []
+    assert nothing_sent(bench.drain())
+    assert messages(bench.fire("upkeep"), AskVotes)

@@ -83,6 +83,7 @@ class FakeLinks:
         self.sent: list[tuple[tuple[NodeId, ...], Any]] = []
         self.connected: dict[NodeId, Any] = {}
         self.dropped = 0
+        self.withheld = 0
 
     async def start(self, bind: str, port: int) -> None:
         self.order.append(f"listen {bind}:{port}")

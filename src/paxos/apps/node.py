@@ -54,6 +54,7 @@ from paxos.storage.open import open_journal, open_volume
 from paxos.storage.snapshot_files import SnapshotFiles
 from paxos.transport.handshake import NONCE_BYTES
 from paxos.transport.links import Links
+from paxos.transport.versions import version_needed, wire_version
 from paxos.web.app import make_app
 from paxos.web.server import PageServer
 
@@ -152,6 +153,8 @@ class _Process:
             addresses=addresses.of,
             message_bytes_max=settings.limits.message_bytes_max,
             link_bytes_max=settings.limits.link_bytes_max,
+            wire_version=wire_version(os.environ),
+            needs=partial(_version_needed, role),
         )
         if self._snapshots is not None:
             stream = partial(encode, self._machine) if self._role is Role.LEARNER else None
@@ -254,6 +257,11 @@ class _Process:
             traceback.print_exception(error, file=sys.stderr)
             sys.stderr.flush()
         os._exit(FAILED)
+
+
+def _version_needed(role: AnyRole, peer: NodeId) -> int:
+    """Return the version that a peer must speak: it depends on whether the log has been cut."""
+    return version_needed(peer, cut=isinstance(role, Acceptor) and role.keeping.has_cut)
 
 
 def _slot_of_snapshot(chunks: Iterable[bytes]) -> Slot:

@@ -159,7 +159,8 @@ class Acceptor:
                     return self.keeping.on_failed(event)
                 case Start():
                     return self._on_start()
-                case Connected(peer=peer, cluster=cluster):
+                case Connected(peer=peer, cluster=cluster, version=version):
+                    self.keeping.met(peer, version)
                     return self._on_connected(peer, cluster)
                 case Disconnected(peer=peer):
                     return self._on_disconnected(peer)

@@ -62,7 +62,7 @@ from .messages import (
 from .quorum import Membership
 from .settings import Settings
 from .trace import Level, Trace
-from .types import NO_BALLOT, Ballot, NodeId, Slot
+from .types import NO_BALLOT, Ballot, NodeId, Role, Slot, role_of
 
 UPKEEP = "upkeep"
 """The name of the timer that upkeep runs by."""
@@ -73,6 +73,10 @@ PATIENCE_TICKS = 5
 
 LOOK_SLOTS_MAX = 4096
 """How many slots are looked at in one go: an acceptor has votes to cast meanwhile."""
+
+
+CUT_VERSION = 2
+"""Since this version of the messages proposers and learners know that a log may be cut."""
 
 
 class NoSnapshots:
@@ -108,7 +112,8 @@ class KeepingStatus(msgspec.Struct, frozen=True, kw_only=True):
     `base` is the last slot that was cut off, `snapshot_slot` that of the newest snapshot, of
     `snapshot_bytes`. `kept` says which slot's snapshot each acceptor keeps. `incoming` is how many
     bytes of a snapshot have come in, of `incoming_bytes`. `behind` tells that decided slots
-    are missing here.
+    are missing here. `held_back_by` are the proposers and learners of an older version, for whose
+    sake the log is not cut.
     """
 
     base: Slot
@@ -118,6 +123,7 @@ class KeepingStatus(msgspec.Struct, frozen=True, kw_only=True):
     incoming: int
     incoming_bytes: int
     behind: bool
+    held_back_by: tuple[NodeId, ...] = ()
 
 
 class Incoming:
@@ -166,6 +172,9 @@ class Keeping:
         self._base = log.base
         self._kept: dict[NodeId, Slot] = {node: newest.slot if newest else Slot(0)}
         self._bases: dict[NodeId, Slot] = {}
+        self._old: set[NodeId] = set()
+        # After a start, those of an older version shall have time to come back before a first cut.
+        self._patience = PATIENCE_TICKS if newest and not log.base else 0
         self._incoming: Incoming | None = None
         # Catching up: the slots up to here are whole, up to `_target` they should be, which
         # leaders up to the ballot `_claimed` have called decided; and what the others have voted
@@ -192,6 +201,22 @@ class Keeping:
         """Begin: the node's volume is open."""
         return [SetTimer(name=UPKEEP, after_ms=self._tick_ms)]
 
+    @property
+    def has_cut(self) -> bool:
+        """Whether the log has been cut: older proposers and learners must be refused from now."""
+        return self._base > 0
+
+    def met(self, peer: NodeId, version: int) -> None:
+        """Note which version of the messages a node speaks.
+
+        The log is not cut for as long as one that would overlook it is among the proposers or
+        learners, connected or away: it would have to be refused when it comes back.
+        """
+        if version >= CUT_VERSION:
+            self._old.discard(peer)
+        elif role_of(peer) in (Role.PROPOSER, Role.LEARNER):
+            self._old.add(peer)
+
     def connected(self, peer: NodeId) -> list[Effect]:
         """Tell a node that a link stands to what is kept here."""
         return [Send(to=(peer,), message=self._told())] if self._kept[self._node] else []
@@ -215,12 +240,14 @@ class Keeping:
         return self._cut()
 
     def _cut(self) -> list[Effect]:
-        """Cut below what a quorum keeps, this acceptor among them."""
+        """Cut below what a quorum keeps, this acceptor among them, if nobody would overlook it."""
+        if self._old or self._patience:
+            return []
         kept = sorted(self._kept.values(), reverse=True)
         needed = self._membership.quorum_size
-        if len(kept) < needed:
-            return []
-        slot = min(kept[needed - 1], self._kept[self._node])
+        by_quorum = kept[needed - 1] if len(kept) >= needed else Slot(0)
+        # Whoever has cut its log knew of a quorum.
+        slot = min(max([by_quorum, *self._bases.values()]), self._kept[self._node])
         if slot <= self._base:
             return []
         self._base = slot
@@ -318,6 +345,7 @@ class Keeping:
         Leaders of ballots up to `claimed` have called the slots up to `decided` decided.
         """
         timer = SetTimer(name=UPKEEP, after_ms=self._tick_ms)
+        self._patience = max(0, self._patience - 1)
         if self._incoming is not None:
             self._incoming.ticks += 1
             if self._incoming.ticks > PATIENCE_TICKS:
@@ -371,7 +399,7 @@ class Keeping:
         kept = [(self._kept.get(a, Slot(0)), a) for a in self._others]
         base = max(self._bases.values(), default=Slot(0))
         newest, source = max(kept, default=(Slot(0), None))
-        return source if base >= slot and newest >= slot else None
+        return source if base >= slot and newest > self._kept[self._node] else None
 
     def on_votes(self, sender: NodeId, message: Votes) -> list[Effect]:
         """Note what another acceptor voted in the missing slots; f answers tell what was chosen."""
@@ -452,4 +480,5 @@ class Keeping:
             incoming=self._incoming.offset if self._incoming else 0,
             incoming_bytes=self._incoming.size if self._incoming else 0,
             behind=self._behind,
+            held_back_by=tuple(sorted(self._old)),
         )

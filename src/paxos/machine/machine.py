@@ -153,7 +153,7 @@ class Machine:
         parts = restoring.machine().parts
         invariant(
             parts.applied > self.applied,
-            f"a snapshot of slot {parts.applied} was to be adopted after slot {self.applied}",
+            "a snapshot was to be adopted that is no later than the state",
         )
         self._take_over(parts)
 

@@ -193,7 +193,7 @@ class FrameWriter:
         return self._frame(kind, len(run), _ARRAY.pack(_ARRAY32, len(run)) + b"".join(run))
 
     def _frame(self, kind: Kind, items: int, payload: bytes) -> bytes:
-        invariant(len(payload) <= FRAME_BYTES_MAX, f"a frame of {len(payload)} bytes")
+        invariant(len(payload) <= FRAME_BYTES_MAX, "a frame of a snapshot is too long")
         before = self._checksum
         numbers = _NUMBERS.pack(kind, items, len(payload))
         self._checksum = zlib.crc32(payload, zlib.crc32(numbers, before))

@@ -42,6 +42,7 @@ from paxos.core.trace import Level, Trace
 from paxos.core.types import NO_BALLOT, Ballot, NodeId, Slot, number_of, role_of
 from paxos.transport.handshake import Peer
 from paxos.transport.links import Links
+from paxos.transport.versions import WIRE_VERSION
 
 from . import metrics, readiness
 from .addresses import Addresses
@@ -197,7 +198,16 @@ class NodeRuntime:
     def on_connected(self, peer: Peer) -> None:
         """A link stands."""
         self._down_since.pop(peer.node, None)
-        self.submit(Connected(peer=peer.node, cluster=peer.cluster))
+        if peer.version < WIRE_VERSION:
+            self.note(
+                Trace(
+                    what="link_older",
+                    text=f"version {peer.version} of the messages is spoken with {peer.node}: "
+                    "what is newer is not sent",
+                    level=Level.DEBUG,
+                )
+            )
+        self.submit(Connected(peer=peer.node, cluster=peer.cluster, version=peer.version))
 
     def on_disconnected(self, node: NodeId) -> None:
         """A link has closed."""
@@ -317,7 +327,10 @@ class NodeRuntime:
             "memory_bytes": _memory_bytes(),
             "volume_bytes": self._volume_bytes(),
             "links": self._links_state(now),
-            "runtime": {"messages_dropped": self._links.dropped if self._links else 0},
+            "runtime": {
+                "messages_dropped": self._links.dropped if self._links else 0,
+                "messages_withheld": self._links.withheld if self._links else 0,
+            },
             "upkeep": msgspec.to_builtins(self._upkeep()),
             "status": status,
         }
@@ -363,7 +376,15 @@ class NodeRuntime:
             link = connected.get(peer)
             if link is not None:
                 since = self.loop.time() - link.since
-                state.append({"peer": peer, "connected": True, "since_s": round(since, 1)})
+                version = link.peer.version if link.peer is not None else 0
+                state.append(
+                    {
+                        "peer": peer,
+                        "connected": True,
+                        "since_s": round(since, 1),
+                        "version": version,
+                    }
+                )
             elif peer in self._down_since:
                 since = now - self._down_since[peer]
                 state.append({"peer": peer, "connected": False, "since_s": round(since, 1)})

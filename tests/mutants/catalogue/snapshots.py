@@ -6,6 +6,7 @@ from tests.mutants.mutant import (
     SNAPSHOTS,
     SNAPSHOTS_OF_FIVE,
     Mutant,
+    UnitTest,
     blind,
     change,
     unwatched,
@@ -18,8 +19,8 @@ CUTS_WITHOUT_A_QUORUM = Mutant(
     changes=(
         change(
             "core/keeping.py",
-            "        needed = self._membership.quorum_size\n        if len(kept) < needed:\n",
-            "        needed = 1\n        if len(kept) < needed:\n",
+            "        needed = self._membership.quorum_size\n        by_quorum",
+            "        needed = 1\n        by_quorum",
         ),
     ),
     killers=(SNAPSHOTS,),
@@ -32,8 +33,8 @@ CUTS_ABOVE_ITS_SNAPSHOT = Mutant(
     changes=(
         change(
             "core/keeping.py",
-            "slot = min(kept[needed - 1], self._kept[self._node])",
-            "slot = kept[needed - 1]",
+            "slot = min(max([by_quorum, *self._bases.values()]), self._kept[self._node])",
+            "slot = by_quorum",
         ),
     ),
     killers=(SNAPSHOTS_OF_FIVE,),
@@ -122,7 +123,12 @@ CATCHES_UP_BY_SILENCE = Mutant(
             "        if message.base < Slot(0):\n",
         ),
     ),
-    killers=(SNAPSHOTS_OF_FIVE,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_keeping.py::"
+            "test_silence_says_nothing_when_the_slots_asked_about_were_cut_off"
+        ),
+    ),
 )
 
 OWN_VOTE_IS_ENOUGH = Mutant(
@@ -137,7 +143,12 @@ OWN_VOTE_IS_ENOUGH = Mutant(
             "return ballot is not None",
         ),
     ),
-    killers=(SNAPSHOTS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_keeping.py::"
+            "test_a_stale_vote_is_replaced_when_another_was_chosen_at_a_higher_ballot"
+        ),
+    ),
 )
 
 NEVER_CATCHES_UP = Mutant(

@@ -37,6 +37,9 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     # and in these worlds it was always long ago (see live.py). _accepts, _nacks count for people.
     # node: acceptors are alike, and their cells have places.
     "Acceptor": ("node", "log", "_leader", "_leader_heard_ms", "_accepts", "_nacks"),
+    # _log: the stepper's journal once more. _node, _kept: nobody keeps a snapshot in these worlds,
+    # and that an acceptor itself keeps none stands there under its own name.
+    "Keeping": ("_node", "_kept", "_log", "_tick_ms"),
     # electorate: only the watcher reads it, at the step that sets it. _announced, _abstaining,
     # _gateways: what is told to gateways, and none is connected. The rest counts for people.
     "Proposer": (
