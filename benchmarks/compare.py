@@ -48,7 +48,7 @@ def describe_machine(data: Path) -> dict[str, str]:
         "memory": f"{memory_kib / 1024 / 1024:.1f} GiB",
         "kernel": platform.release(),
         "file system": file_system.stdout.strip(),
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}, {Path(sys.executable).resolve()}",
     }
 
 

@@ -65,7 +65,7 @@ def levels(is_full: bool) -> list[tuple[str, Load]]:
     found = [("256 B on 8 connections", Load("write", level)) for level in few]
     found += [
         ("256 B on a connection each", Load("write", level, few=False))
-        for level in (many if is_full else many[1:3])
+        for level in (many if is_full else many[1:])
     ]
     found += [(f"256 B{_FLOODS}", _flood(clients, FLOOD_OUTSTANDING)) for clients in FLOODING]
     large = size_title(LARGE_VALUE_BYTES)

@@ -73,7 +73,7 @@ FILL_PER_S = {"paxos": 40_000.0, "etcd": 11_000.0, "zookeeper": 10_000.0}
 FILL_PER_S_ELSE = 4_000.0
 """About how many keys a second are written, for the estimate."""
 KILL_S = 5.2
-OVERLOAD_STEPS = 36
+OVERLOAD_STEPS = 35
 """About how many loads the overload stage runs, for the estimate."""
 STOP_S = 8.7
 

@@ -1,9 +1,6 @@
 # The checks run where matplotlib is not installed.
 # mypy: disable-error-code="import-not-found"
-"""Draws a run as SVG: latency against throughput, and what clients see while a leader is lost.
-
-The same run gives the same bytes, so that a plot in the repository changes only with its figures.
-"""
+"""Draws a run as SVG: latency against throughput, and what clients see while a leader is lost."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ import statistics
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import matplotlib
 import matplotlib.pyplot as plt
 
 from . import summary
+from .drawing import BLUE, GREEN, GREY, ORANGE, VIOLET, save, styled
 from .failover import KILL, STOP, STOPPED_S
 from .generator import Load
 from .plan import OUTSTANDING, SYSTEMS
@@ -27,26 +24,18 @@ BUCKET_S = 0.05
 BEFORE_S = 1.0
 AFTER_S = {KILL: 3.0, STOP: 7.0}
 COLOURS = {
-    "paxos": "#0b5fd8",
-    "etcd": "#d9610a",
-    "zookeeper": "#2b8a3e",
-    "pysyncobj": "#a0a0a8",
-    "pysyncobj-tuned": "#6b5b95",
+    "paxos": BLUE,
+    "etcd": ORANGE,
+    "zookeeper": GREEN,
+    "pysyncobj": GREY,
+    "pysyncobj-tuned": VIOLET,
 }
 _MARKS = {"paxos": "o", "etcd": "s", "zookeeper": "^", "pysyncobj": "x", "pysyncobj-tuned": "D"}
-_STYLE = {
-    "svg.hashsalt": "paxos",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4ea",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-}
+_NAMES = {"pysyncobj": "pysyncobj (no sync)", "pysyncobj-tuned": "pysyncobj-tuned (no sync)"}
+"""What the legend must add to a name."""
+_NUMBERS_AT = {"paxos": (5, -9), "etcd": (6, -3)}
+"""Where the number of requests outstanding stands, in typographic points from its point. The other
+systems' points are the same numbers, and too close for words."""
 Point: TypeAlias = tuple[int, float, float, float]
 """Requests outstanding, rate, p50 and p99."""
 _PANELS = (
@@ -59,20 +48,13 @@ _PANELS = (
 
 def draw(run: Run, folder: Path) -> list[Path]:
     """Draw what the run has figures for. Returns the files."""
-    matplotlib.use("svg")
     drawn = []
-    with plt.rc_context(_STYLE):
+    with styled():
         if figure := _latency(run):
-            drawn.append(_save(figure, folder / LATENCY))
+            drawn.append(save(figure, folder / LATENCY))
         if figure := _failovers(run):
-            drawn.append(_save(figure, folder / FAILOVER))
+            drawn.append(save(figure, folder / FAILOVER))
     return drawn
-
-
-def _save(figure: Any, file: Path) -> Path:
-    figure.savefig(file, metadata={"Date": None, "Creator": None})
-    plt.close(figure)
-    return file
 
 
 # ---------------------------------------------------------------- latency against throughput
@@ -101,8 +83,13 @@ def _latency(run: Run) -> Any:
         _latency_panel(axes, title, curves)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
-    _legend(figure, [s for s in SYSTEMS if any(curves.get(s) for _, curves in panels)])
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.45 / figure.get_figheight()))
+    lines, names = _legend([s for s in SYSTEMS if any(curves.get(s) for _, curves in panels)])
+    if len(panels) < rows * columns:
+        figure.tight_layout()
+        figure.legend(lines, names, loc="center", bbox_to_anchor=(0.77, 0.27), fontsize=10)
+    else:
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.45 / figure.get_figheight()))
+        figure.legend(lines, names, loc="upper center", ncols=len(names), fontsize=8)
     return figure
 
 
@@ -123,20 +110,25 @@ def _curves(run: Run, op: str, few: bool) -> dict[str, list[Point]]:
 
 def _latency_panel(axes: Any, title: str, curves: dict[str, list[Point]]) -> None:
     for system, points in curves.items():
+        if len(points) == 1:
+            continue  # no curve, and drawn in the panel of few connections
         numbers, rates, p50s_ms, p99s_ms = zip(*points, strict=True)
         look = {"color": COLOURS[system], "marker": _MARKS[system], "markersize": 4}
         axes.plot(rates, p50s_ms, linewidth=1.6, **look)
         axes.plot(rates, p99s_ms, linewidth=1.0, linestyle=":", alpha=0.8, **look)
+        if system not in _NUMBERS_AT:
+            continue
         for number, rate, p50_ms in zip(numbers, rates, p50s_ms, strict=True):
             axes.annotate(
                 f"{number:,}",
                 (rate, p50_ms),
-                xytext=(5, -9),
+                xytext=_NUMBERS_AT[system],
                 textcoords="offset points",
                 fontsize=7,
                 color=COLOURS[system],
             )
-    axes.set(xscale="log", yscale="log", xlabel="operations per second", ylabel="ms", title=title)
+    axes.set(xscale="log", yscale="log", ylabel="ms", title=title)
+    axes.set_xlabel("operations per second; at the points: how many are outstanding")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(_plain)
         axis.set_minor_formatter("")
@@ -149,16 +141,15 @@ def _plain(value: float, _position: int) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
-def _legend(figure: Any, systems: list[str]) -> None:
+def _legend(systems: list[str]) -> tuple[list[Any], list[str]]:
+    """Return a line for each system and each of the two latencies, and what to call it."""
     lines: list[Any] = []
     for system in systems:
-        (line,) = plt.plot([], [], color=COLOURS[system], marker=_MARKS[system], markersize=4)
-        lines.append(line)
-    for label, style in (("p50", "-"), ("p99", ":")):
-        (line,) = plt.plot([], [], color="#444444", linestyle=style)
-        systems = [*systems, label]
-        lines.append(line)
-    figure.legend(lines, systems, loc="upper center", ncols=len(systems))
+        look = {"color": COLOURS[system], "marker": _MARKS[system], "markersize": 4}
+        lines += plt.plot([], [], **look)
+    lines += plt.plot([], [], color="#444444", linestyle="-")
+    lines += plt.plot([], [], color="#444444", linestyle=":")
+    return lines, [*(_NAMES.get(system, system) for system in systems), "p50", "p99"]
 
 
 # ---------------------------------------------------------------- failover
@@ -209,7 +200,7 @@ def _failover_panel(axes: Any, system: str, kind: str, lost: list[FailoverRecord
     axes.yaxis.set_major_formatter(_plain)
     gaps = [one.gap_ms for one in lost]
     axes.set_title(
-        f"{system}: gap {statistics.median(gaps):,.0f} ms, worst {max(gaps):,.0f} ms",
+        f"{system}: median gap {statistics.median(gaps):,.0f} ms, worst {max(gaps):,.0f} ms",
         loc="right",
         fontsize=9,
     )

@@ -85,7 +85,8 @@ class Runner:
             for kind, count in (stage.failovers or {}).items()
             for number in range(1, count + 1)
         ]
-        steps = 1 + len(loads) + len(failovers) + stage.pipeline + stage.overload
+        steps = 1 + len(loads) + len(failovers) + stage.pipeline
+        steps += plan.OVERLOAD_STEPS * stage.overload
         step_s = estimated_s / steps
         self._tell(turn, f"starting ({stage.name})")
         cluster.start()
@@ -104,8 +105,7 @@ class Runner:
             self._run.pipeline += redis_benchmark.measure(cluster, turn.round)
             self._progress.done(step_s)
         if stage.overload:
-            self._overload(turn, cluster)
-            self._progress.done(step_s)
+            self._overload(turn, cluster, step_s)
         dice = random.Random(f"{self._seed} {turn.system}")
         for kind, number in failovers:
             self._lose_leader(turn, cluster, kind, number, dice)
@@ -157,7 +157,7 @@ class Runner:
         self._tell(turn, _line(load, result) + disturbance)
         self._save()
 
-    def _overload(self, turn: Turn, cluster: Cluster) -> None:
+    def _overload(self, turn: Turn, cluster: Cluster, step_s: float) -> None:
         wishes = self._wishes
         timing = Timing(wishes.warmup_s, wishes.measured_s, self._seed + turn.round)
 
@@ -167,9 +167,11 @@ class Runner:
         is_full = wishes.form == plan.FULL
         for level in overload.measure_levels(cluster, turn.round, is_full, timing, tell):
             self._run.overload.append(level)
+            self._progress.done(step_s)
             self._save()
         for neighbour in overload.measure_neighbours(cluster, turn.round, timing, tell):
             self._run.neighbours.append(neighbour)
+            self._progress.done(2 * step_s)  # alone, and beside the disturbance
             self._save()
 
     def _lose_leader(

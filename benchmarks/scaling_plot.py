@@ -1,9 +1,6 @@
 # The checks run where matplotlib is not installed.
 # mypy: disable-error-code="import-not-found"
-"""Draws docs/scaling.svg: what adding a node of each role does, simulated and measured.
-
-The same figures give the same bytes.
-"""
+"""Draws docs/scaling.svg: what adding a node of each role does, simulated and measured."""
 
 from __future__ import annotations
 
@@ -11,31 +8,16 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import matplotlib.pyplot as plt
 
+from .drawing import BLUE, GREEN, ORANGE, VIOLET, save, styled
 from .scaling_figures import Figures
 from .scaling_layout import ROLES, Layout
 from .scaling_report import KINDS, best, by_layout
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "scaling.svg"
-_STYLE = {
-    "svg.hashsalt": "paxos",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.titlesize": 8.5,
-    "axes.titleweight": "bold",
-    "grid.color": "#e4e4ea",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 7.5,
-}
-_COLOURS = ("#0b5fd8", "#d9610a", "#2b8a3e", "#6b5b95")
+_STYLE = {"axes.titlesize": 8.5, "axes.titleweight": "bold", "legend.fontsize": 7.5}
+_COLOURS = (BLUE, ORANGE, GREEN, VIOLET)
 _ROLE_COLOURS = dict(zip(ROLES, _COLOURS, strict=True))
 _AXES = (
     ("acceptors", (3, 5, 7)),
@@ -47,8 +29,7 @@ _COST_SHOWN = ("3x2x2", "5x2x2", "7x2x2", "3x4x2", "3x2x4", "3x4x4")
 
 def write(figures: Figures) -> None:
     """Draw the file."""
-    matplotlib.use("svg")
-    with plt.rc_context(_STYLE):
+    with styled(_STYLE):
         figure, grid = plt.subplots(2, 3, figsize=(11.0, 6.6))
         _growth(grid[0][0], figures, "write", "Writes")
         _growth(grid[0][1], figures, "read", "Reads")
@@ -57,8 +38,7 @@ def write(figures: Figures) -> None:
         _measured(grid[1][1], figures, "read 256 on 8", "Reads")
         _cost(grid[1][2], figures)
         figure.tight_layout(h_pad=2.0)
-        figure.savefig(FILE, metadata={"Date": None, "Creator": None})
-        plt.close(figure)
+        save(figure, FILE)
 
 
 def _growth(axes: Any, figures: Figures, op: str, words: str) -> None:

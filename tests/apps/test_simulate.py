@@ -108,6 +108,7 @@ def test_history_is_judged_the_same_when_written_and_checked(tmp_path: Path) -> 
     assert "linearizable" in judged.stdout
 
 
+@pytest.mark.slow
 def test_failure_is_told_from_seed_to_ladder_when_a_rule_breaks(tmp_path: Path) -> None:
     """A seed that fails: its number, the commit, the command, a shrunk plan, a ladder, a file."""
     tree = plant(LOWEST_BALLOT, tmp_path / "tree")

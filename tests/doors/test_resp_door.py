@@ -14,6 +14,8 @@ from concurrent.futures import Future
 import pytest
 import redis
 import uvloop
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from paxos.core.settings import Limits
 from paxos.core.types import NodeId
@@ -47,7 +49,9 @@ class Running:
         self._loop.close()
 
     def client(self, **options: object) -> redis.Redis:
-        return redis.Redis(host=HOST, port=self.port, socket_timeout=20, **options)
+        # A refused password is an answer: no trying again with ever longer pauses.
+        once = Retry(NoBackoff(), 0)
+        return redis.Redis(host=HOST, port=self.port, socket_timeout=20, retry=once, **options)
 
     def connect(self) -> socket.socket:
         return socket.create_connection((HOST, self.port), timeout=20)

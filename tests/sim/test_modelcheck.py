@@ -118,7 +118,7 @@ def test_names_of_worlds_are_all_different() -> None:
         small(candidacies=(1, 0), crashes=1),
         small(acceptors=1),
         small(acceptors=1, canvass_messages=True, delivered=(*VOTING, "Canvass", "CanvassReply")),
-        small(acceptors=1, candidacies=(2, 1), gives_up=True),
+        pytest.param(small(acceptors=1, candidacies=(2, 1), gives_up=True), marks=pytest.mark.slow),
         small(acceptors=2, crashes=1, candidacies=(1, 0), slots=2, submits=2),
     ],
     ids=("one-stands", "one-stands-and-a-crash", "duel", "canvass", "impatience", "two-slots"),
@@ -144,7 +144,7 @@ def test_the_same_votes_and_proposals_are_found_when_a_crash_cuts_a_vote_off() -
     assert votes_and_proposals(reduced) == votes_and_proposals(plain)
 
 
-@pytest.mark.parametrize("crashes", [0, 1])
+@pytest.mark.parametrize("crashes", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_same_votes_and_proposals_are_found_when_acceptors_keep_their_names(
     crashes: int,
 ) -> None:

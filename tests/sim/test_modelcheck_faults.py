@@ -210,6 +210,7 @@ def test_a_quorum_of_whoever_is_there_is_found(monkeypatch: Patch) -> None:
     assert what(result)
 
 
+@pytest.mark.slow
 def test_a_quorum_of_the_connected_acceptors_is_found(monkeypatch: Patch) -> None:
     connected, disconnected = Proposer._on_connected, Proposer._on_disconnected
 

@@ -257,8 +257,9 @@ def test_crash_at_a_random_point_keeps_what_was_synced(
     at = data.draw(st.integers(0, len(images) - 1))
     mark, end, synced = images[at]
     limit = images[at + 1][1] - 1 if at + 1 < len(images) else path.stat().st_size
-    # A vote may end with one zero byte, which belongs to it and not to the blank rest.
-    cut = data.draw(st.integers(end + 1, max(end + 1, limit)))
+    # A vote may end with two zero bytes that belong to it and not to the blank rest: the length
+    # of an empty value, and that no slot is decided.
+    cut = data.draw(st.integers(end + 2, max(end + 2, limit)))
     content = path.read_bytes()
     blank = data.draw(st.booleans())
     path.write_bytes(content[:cut] + (bytes(len(content) - cut) if blank else b""))

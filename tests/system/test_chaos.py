@@ -150,7 +150,9 @@ def test_an_increment_that_took_effect_twice_is_found(ran: Ran) -> None:
 # ---------------------------------------------------------------- interrupted
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_everything_is_undone_when_a_run_is_interrupted(
     tmp_path: Path, number: signal.Signals
 ) -> None:
