@@ -476,3 +476,14 @@ def test_nothing_is_asked_again_at_once_when_an_answer_was_of_no_use() -> None:
     assert records(bench.receive(A2, values())) == []
     assert nothing_sent(bench.drain())
     assert messages(bench.fire("upkeep"), AskVotes)
+
+
+def test_another_is_asked_for_its_snapshot_when_the_first_is_silent() -> None:
+    bench = keeper(entry(1))
+    for other in (A2, A3):
+        bench.receive(other, kept_by(7, base=7))
+    heard(bench, 9)
+    asked = [
+        to for _ in range(3 * PATIENCE_TICKS) for to, _ in sent(bench.fire("upkeep"), AskSnapshot)
+    ]
+    assert {(A2,), (A3,)} == set(asked)

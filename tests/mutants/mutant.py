@@ -149,16 +149,6 @@ CLOGS = Simulator(
 )
 """Directions that hold their messages back, with many clients that read what others wrote."""
 
-STORM = Simulator(
-    options={
-        "kinds": ["random-cuts", "one-way", "isolate"],
-        "gap_ms": 15.0,
-        "time_ms": 1500.0,
-        "acceptors": 3,
-    }
-)
-"""Another partition every few milliseconds."""
-
 TAKEOVERS = Simulator(
     options={
         "kinds": ["usurp", "clog"],
@@ -168,7 +158,13 @@ TAKEOVERS = Simulator(
         "proposers": 1,
     }
 )
-"""The same, often, while what the earlier process had sent is held back."""
+"""Gateways whose name is taken over often, while what they had sent is held back."""
+
+SCATTERED = UnitTest(
+    node="tests/sim/test_lost_acceptor.py::"
+    "test_learner_catches_up_quickly_when_every_slot_needs_the_leader"
+)
+"""A log that acceptors cannot make whole by themselves, since one of them is lost."""
 
 RESTARTS = Simulator(
     options={

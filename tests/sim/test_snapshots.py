@@ -68,12 +68,16 @@ class Cluster:
 
         assert self.world.run_until(whole)
 
+    def wait_for_level(self, name: NodeId) -> None:
+        """Wait until a learner has applied all that is decided now."""
+        goal = self.oracle.decided
+        assert self.world.run_until(lambda: self.world.role(name).machine.applied >= goal)
+
     def read_blank(self, name: NodeId) -> None:
         """Let a learner begin anew, and see that it gets everything and differs from nobody."""
         self.world.wipe(name)
         self.world.start([name])
-        goal = self.oracle.decided
-        assert self.world.run_until(lambda: self.world.role(name).machine.applied >= goal)
+        self.wait_for_level(name)
         values = self.world.role(name).machine.read([[b"READ"]], 0)[0]
         assert [value for _, value in values] == [b"%d" % n for n in range(1, self.writes + 1)]
 
@@ -183,8 +187,7 @@ def test_a_learner_gets_a_snapshot_when_it_was_away_while_the_log_was_cut() -> N
     cluster.wait_for_cuts(A1, A2, A3)
     cluster.world.crash(L2)
     cluster.world.start([L2])
-    goal = cluster.oracle.decided
-    assert cluster.world.run_until(lambda: cluster.world.role(L2).machine.applied >= goal)
+    cluster.wait_for_level(L2)
     assert cluster.oracle.adoptions == 1
 
 
@@ -277,3 +280,19 @@ def test_all_get_level_when_nodes_are_away_while_logs_are_cut(first: int) -> Non
     assert [(one.seed, one.violation) for one in outcomes if one.violation] == []
     assert sum(one.cuts for one in outcomes) > 10 * SEEDS_PER_TEST
     assert sum(one.adoptions for one in outcomes) > SEEDS_PER_TEST
+
+
+def test_a_learner_turns_to_another_acceptor_when_the_one_asked_is_silent() -> None:
+    """Nobody tells it that the link is dead: it stands, and nothing comes through any more."""
+    cluster = Cluster()
+    world = cluster.world
+    cluster.write(SLOTS + 1)
+    cluster.wait_for_cuts(A1, A2, A3)
+    for silent in (A1, A2, A3):
+        world.wipe(L2)
+        world.start([L2])
+        assert world.run_until(lambda: world.role(L2).snapshotting.base > 0)
+        if world.role(L2).machine.applied == 0:
+            world.cut([silent], [L2])
+        cluster.wait_for_level(L2)
+        world.heal()

@@ -176,6 +176,7 @@ class Keeping:
         # After a start, those of an older version shall have time to come back before a first cut.
         self._patience = PATIENCE_TICKS if newest and not log.base else 0
         self._incoming: Incoming | None = None
+        self._tries = 0
         # Catching up: the slots up to here are whole, up to `_target` they should be, which
         # leaders up to the ballot `_claimed` have called decided; and what the others have voted
         # from `_first` to `_last`.
@@ -395,11 +396,19 @@ class Keeping:
         return ballot is not None and (ballot >= self._claimed or self.chosen.get(slot) == ballot)
 
     def _who_cut(self, slot: Slot) -> NodeId | None:
-        """Return who keeps the newest snapshot, when the log before `slot` is cut off there."""
-        kept = [(self._kept.get(a, Slot(0)), a) for a in self._others]
-        base = max(self._bases.values(), default=Slot(0))
-        newest, source = max(kept, default=(Slot(0), None))
-        return source if base >= slot and newest > self._kept[self._node] else None
+        """Return one that has cut off `slot` and keeps a snapshot that is lacking here, another one
+        at each try: it may be gone.
+        """
+        own = self._kept[self._node]
+        sources = [
+            a
+            for a in self._others
+            if self._bases.get(a, Slot(0)) >= slot and self._kept.get(a, Slot(0)) > own
+        ]
+        if not sources:
+            return None
+        self._tries += 1
+        return sources[self._tries % len(sources)]
 
     def on_votes(self, sender: NodeId, message: Votes) -> list[Effect]:
         """Note what another acceptor voted in the missing slots; f answers tell what was chosen."""

@@ -573,7 +573,10 @@ class Learner:
         if self.snapshotting.fetching or not self._behind_the_log():
             return []
         self._gap_tries += 1
-        return self.snapshotting.get(self.machine.restoring(), self._gap_tries)
+        effects = self.snapshotting.get(self.machine.restoring(), self.machine.applied)
+        # Others may have cut their logs since they last told, and the one asked may be silent.
+        effects.append(Send(to=self._membership.acceptors, message=self._ask_votes()))
+        return effects
 
     def _on_snapshot_part(
         self, sender: NodeId, message: SnapshotPart, now_ms: float

@@ -106,6 +106,7 @@ class Snapshotting:
         self._taken: SnapshotInfo | None = None
         self._last_size = 0
         self._fetch: Fetch | None = None
+        self._tries = 0
         # Whether a part was asked for since the last tick, or the one before it.
         self._pulled = 0
 
@@ -225,12 +226,15 @@ class Snapshotting:
         """Whether a snapshot is on its way here."""
         return self._fetch is not None
 
-    def get(self, restoring: Restoring, tries: int) -> list[Effect]:
-        """Begin to get the newest snapshot from an acceptor that has cut its log below it."""
-        sources = [a for a, base in sorted(self._bases.items()) if base]
+    def get(self, restoring: Restoring, applied: Slot) -> list[Effect]:
+        """Begin to get the newest snapshot from an acceptor that has cut its log after `applied`,
+        another one at each try.
+        """
+        sources = [a for a, base in sorted(self._bases.items()) if base > applied]
         if self._fetch is not None or not sources:
             return []
-        source = sources[tries % len(sources)]
+        self._tries += 1
+        source = sources[self._tries % len(sources)]
         self._fetch = Fetch(source, restoring)
         return [
             Send(to=(source,), message=AskSnapshot(slot=Slot(0), offset=0)),

@@ -6,7 +6,7 @@ from tests.mutants.mutant import (
     ANYTHING,
     CLOGS,
     DUELS,
-    LIVES,
+    SCATTERED,
     TAKEOVERS,
     Mutant,
     UnitTest,
@@ -140,7 +140,7 @@ NEVER_ASKS_THE_LEADER = Mutant(
     rule="liveness",
     fault="A learner whose gap the acceptors' votes do not settle does not turn to the leader.",
     changes=(change("core/learner.py", "if self._gap_tries % 3 == 0:", "if self._gap_tries < 0:"),),
-    killers=(LIVES,),
+    killers=(SCATTERED,),
 )
 
 # ---------------------------------------------------------------- reads

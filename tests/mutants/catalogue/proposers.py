@@ -7,7 +7,7 @@ from tests.mutants.mutant import (
     DUELS,
     LIVES,
     PARTIAL,
-    STORM,
+    SCATTERED,
     Mutant,
     UnitTest,
     World,
@@ -412,7 +412,7 @@ NEVER_REOPENS = Mutant(
             "        if message:\n",
         ),
     ),
-    killers=(STORM,),
+    killers=(SCATTERED,),
 )
 
 STREAM_ORDER_IGNORED = Mutant(
