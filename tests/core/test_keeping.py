@@ -347,7 +347,7 @@ def test_missing_slots_are_fetched_at_their_highest_ballot_when_they_are_decided
     effects = bench.receive(A2, votes(2, 3, (2, 101), (3, 101)))
     assert sent(effects, AskValues) == [((A2,), AskValues(first=Slot(2), last=Slot(3)))]
     effects = bench.receive(A2, values((2, 101, b"b"), (3, 101, b"c")))
-    assert records(effects) == [entry(2, 101, b"b", 3), entry(3, 101, b"c", 3)]
+    assert records(effects) == [entry(2, 101, b"b"), entry(3, 101, b"c")]
     assert messages(bench.drain(), AskVotes) == []
     assert not bench.role.status().keeping.behind
 
@@ -374,7 +374,7 @@ def test_a_stale_vote_is_replaced_when_another_was_chosen_at_a_higher_ballot() -
     effects = bench.receive(A3, votes(1, 1, (1, 202)))
     assert messages(effects, AskValues)
     effects = bench.receive(A3, values((1, 202, b"won")))
-    assert records(effects) == [entry(1, 202, b"won", 1)]
+    assert records(effects) == [entry(1, 202, b"won")]
     bench.drain()
     found = bench.role.log.entry(Slot(1))
     assert found is not None
@@ -409,7 +409,7 @@ def test_a_catching_up_acceptor_may_write_below_its_promise() -> None:
     bench.fire("upkeep")
     bench.receive(A2, votes(1, 2, (1, 101), (2, 101)))
     effects = bench.receive(A2, values((2, 101, b"b")))
-    assert records(effects) == [entry(2, 101, b"b", 2)]
+    assert records(effects) == [entry(2, 101, b"b")]
     assert bench.role.promised == 902
 
 

@@ -404,7 +404,7 @@ class Acceptor:
     def _on_values(self, sender: NodeId, message: Values) -> list[Effect]:
         """Write down chosen values that this acceptor has missed (see keeping.py)."""
         effects: list[Effect] = []
-        for entry in self.keeping.on_values(sender, message, self.decided):
+        for entry in self.keeping.on_values(sender, message):
             self.promised = max(self.promised, entry.ballot)
             effects.append(Persist(record=entry))
         return effects

@@ -453,13 +453,14 @@ class Keeping:
         self._asked, self._ticks = sender, 0
         return [Send(to=(sender,), message=AskValues(first=first, last=last))]
 
-    def on_values(self, sender: NodeId, message: Values, decided: Slot) -> list[AcceptedEntry]:
+    def on_values(self, sender: NodeId, message: Values) -> list[AcceptedEntry]:
         """Return the entries to write: what is missing, at the ballots that hold the choice."""
         if sender != self._asked:
             return []
         self._asked = None
         entries = [
-            AcceptedEntry(slot=one.slot, ballot=one.ballot, value=one.value, decided=decided)
+            # What is decided is not repeated: no leader of this ballot said it.
+            AcceptedEntry(slot=one.slot, ballot=one.ballot, value=one.value, decided=Slot(0))
             for one in message.values
             if one.slot > self._base
             and self.chosen.get(one.slot) == one.ballot
