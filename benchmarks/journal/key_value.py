@@ -77,6 +77,11 @@ class KeyValueJournal(ABC):
         return self._recovered
 
     @property
+    def base(self) -> Slot:
+        """0: these engines are measured, and never cut their logs."""
+        return Slot(0)
+
+    @property
     def highest_slot(self) -> Slot:
         """The highest slot with an accepted entry; 0 when there is none."""
         return self._index.highest_slot
@@ -105,6 +110,10 @@ class KeyValueJournal(ABC):
                 break
             chosen.append(entry)
         return chosen
+
+    def missing(self, first: Slot, last: Slot, limit: int) -> list[tuple[Slot, Slot]]:
+        """Return the runs of slots in first..last that have no entry, at most `limit` of them."""
+        return self._index.missing(first, last, limit)
 
     def append(self, record: AnyRecord) -> None:
         """Take a record in. It is durable only after the next `sync`."""

@@ -93,6 +93,11 @@ class SqliteJournal:
         return self._recovered
 
     @property
+    def base(self) -> Slot:
+        """0: these engines are measured, and never cut their logs."""
+        return Slot(0)
+
+    @property
     def highest_slot(self) -> Slot:
         """The highest slot with an accepted entry; 0 when there is none."""
         return self._index.highest_slot
@@ -134,6 +139,10 @@ class SqliteJournal:
                 break
             chosen.append(entry)
         return chosen
+
+    def missing(self, first: Slot, last: Slot, limit: int) -> list[tuple[Slot, Slot]]:
+        """Return the runs of slots in first..last that have no entry, at most `limit` of them."""
+        return self._index.missing(first, last, limit)
 
     def append(self, record: AnyRecord) -> None:
         """Take a record in; the reading views show it at once, `sync` makes it durable.
