@@ -45,6 +45,7 @@ from paxos.core.messages import (
     Nack,
     Prepare,
     Promise,
+    Reminder,
     Values,
     VolumeState,
     Votes,
@@ -638,3 +639,19 @@ def test_an_acceptor_does_not_vote_when_the_configuration_names_other_acceptors(
     acceptor.step(Start(), 0.0, 0.5)
     assert not acceptor.voting
     assert "was founded with" in acceptor.reason
+
+
+def test_an_acceptor_stops_voting_when_it_is_reminded_of_more_than_it_holds() -> None:
+    """DESIGN rule 8: a volume that was restored from an older copy is whole in itself."""
+    bench = an_acceptor()
+    bench.receive(P1, accept(101, 2))
+    for slot, ballot in ((2, 101), (1, 1)):
+        assert bench.receive(L1, Reminder(slot=Slot(slot), ballot=Ballot(ballot))) == []
+        assert bench.role.voting
+    for slot, ballot in ((3, 101), (2, 202)):
+        bench = an_acceptor()
+        bench.receive(P1, accept(101, 2))
+        bench.receive(L1, Reminder(slot=Slot(slot), ballot=Ballot(ballot)))
+        assert not bench.role.voting
+        assert "the volume has forgotten: learner-1 was told" in bench.role.reason
+        assert messages(bench.receive(P1, accept(101, 3)), Accepted) == []

@@ -40,6 +40,7 @@ from paxos.core.messages import (
     Highest,
     Read,
     ReadResults,
+    Reminder,
     Results,
     SessionOpened,
     SessionUnknown,
@@ -568,3 +569,14 @@ def test_reads_do_not_pile_up_when_there_is_no_quorum() -> None:
     bench.drain()
     bench.disconnect(C1)
     assert bench.role.status().reads_waiting == 0
+
+
+def test_an_acceptor_is_reminded_of_what_it_told_when_its_link_stands_anew() -> None:
+    bench = a_learner()
+    assert messages(bench.connect(A1), Reminder) == []
+    for slot, ballot in ((3, 101), (2, 202)):
+        bench.receive(A1, Accepted(ballot=Ballot(ballot), slot=Slot(slot)))
+    assert sent(bench.connect(A1), Reminder) == [
+        ((A1,), Reminder(slot=Slot(3), ballot=Ballot(202)))
+    ]
+    assert messages(bench.connect(A2), Reminder) == []

@@ -180,6 +180,30 @@ def test_volume_of_another_acceptor_does_not_vote(cluster: LocalCluster) -> None
         load.verify()
 
 
+def test_older_copy_of_its_volume_does_not_vote(cluster: LocalCluster) -> None:
+    copy, kept = cluster.folder / "copy", cluster.folder / "kept"
+    with Load(cluster) as load:
+        cluster.hold("acceptor-3")
+        shutil.copytree(cluster.volume("acceptor-3"), copy)
+        cluster.release("acceptor-3")
+        cluster.wait_until_ready("acceptor-3")
+        load.go_on(40)
+        cluster.hold("acceptor-3")
+        shutil.move(cluster.volume("acceptor-3"), kept)
+        shutil.move(copy, cluster.volume("acceptor-3"))
+        cluster.release("acceptor-3")
+        why = barred(cluster, "acceptor-3")
+        assert "the volume has forgotten" in why
+        said_everywhere(cluster, "acceptor-3", why)
+        load.go_on(20)
+        cluster.hold("acceptor-3")
+        shutil.rmtree(cluster.volume("acceptor-3"))
+        shutil.move(kept, cluster.volume("acceptor-3"))
+        cluster.release("acceptor-3")
+        cluster.wait_until_ready("acceptor-3")
+        load.verify()
+
+
 def barred(cluster: LocalCluster, node: str) -> str:
     """Wait until an acceptor does not vote; return its reason."""
     wait_until(lambda: cluster.status(node).get("phase") == "barred", f"{node} is barred")

@@ -63,6 +63,7 @@ from .messages import (
     Nack,
     Prepare,
     Promise,
+    Reminder,
     SnapshotKept,
     SnapshotOffer,
     SnapshotPart,
@@ -201,6 +202,8 @@ class Acceptor:
                 return self._on_ask_votes(sender, message)
             case AskValues():
                 return self._on_ask_values(sender, message)
+            case Reminder():
+                return self._on_reminder(sender, message)
             case AskSnapshot():
                 return self.keeping.on_ask(sender, message)
             case SnapshotOffer():
@@ -561,6 +564,18 @@ class Acceptor:
         if self._others:
             effects.append(Send(to=self._others, message=self._volume_state()))
         return effects
+
+    def _on_reminder(self, sender: NodeId, message: Reminder) -> list[Effect]:
+        """Stop voting on a volume that holds less than this acceptor has told (see witness.py)."""
+        highest = self.log.highest_slot
+        if message.slot <= highest and message.ballot <= self.promised:
+            return []
+        return self._bar(
+            f"the volume has forgotten: {sender} was told a vote for slot {message.slot}, and one "
+            f"at ballot {message.ballot}, and it holds votes up to slot {highest} and a promise "
+            f"of ballot {self.promised}. It is an older copy, or its disk lost what was synced. "
+            "Bring the newest volume back and restart it"
+        )
 
     def _bar(self, reason: str) -> list[Effect]:
         if self.phase is Phase.BARRED and self.reason == reason:

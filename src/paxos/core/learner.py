@@ -75,6 +75,7 @@ from .settings import Settings
 from .snapshotting import OFFER, Restoring, Snapshotting, SnapshottingStatus
 from .trace import Trace
 from .types import Ballot, NodeId, Role, Slot, role_of
+from .witness import Witness
 
 STUCK_TOLD_TRIES = (3, 30, 300, 3000, 30000)
 """At which tries to get past a gap the log is told: without a quorum there may be many."""
@@ -182,6 +183,7 @@ class Learner:
         self.backups = BackupServing(node)
         self.cluster = recovered.stamp.cluster if recovered.stamp else ""
         self.pending: dict[Slot, Pending] = {}
+        self._witness = Witness()
         self._membership = membership
         self._timeouts = settings.timeouts
         self._limits = settings.limits
@@ -260,6 +262,7 @@ class Learner:
     def _on_message(self, sender: NodeId, message: LearnerMessage, now_ms: float) -> list[Effect]:
         match message:
             case Accepted(ballot=ballot, slot=slot):
+                self._witness.heard(sender, message)
                 if not self._vote(sender, slot, ballot):
                     return self._watch_gap()
                 return self._apply_chosen(now_ms)
@@ -334,6 +337,7 @@ class Learner:
                 acceptors=self._membership.acceptors,
             )
             effects.append(Persist(record=stamp))
+        effects.extend(self._witness.remind(peer))
         effects.append(Send(to=(peer,), message=self._ask_votes()))
         if self._asking:
             effects.append(Send(to=(peer,), message=AskHighest(round=self._round)))

@@ -296,6 +296,14 @@ class AskVolume(Message, tag="ask_volume", frozen=True, kw_only=True):
     """An acceptor asks another about its volume (founding)."""
 
 
+class Reminder(Message, tag="reminder", frozen=True, kw_only=True):
+    """A learner reminds an acceptor of the highest slot that it has told it a vote for, and of the
+    highest ballot; a volume that does not hold as much has forgotten."""
+
+    slot: Slot
+    ballot: Ballot
+
+
 class VolumeState(Message, tag="volume_state", frozen=True, kw_only=True):
     """An acceptor's volume: phase is `blank`, `formatted` (founding), `open` or `barred`."""
 
@@ -549,6 +557,7 @@ AcceptorMessage: TypeAlias = (
     | AskValues
     | AskVolume
     | VolumeState
+    | Reminder
     | SnapshotOffer
     | AskSnapshot
     | SnapshotPart
