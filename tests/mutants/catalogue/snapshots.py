@@ -235,6 +235,25 @@ READS_WHILE_BEHIND = Mutant(
     killers=(SNAPSHOTS,),
 )
 
+DEAF_TO_REMINDERS = Mutant(
+    name="deaf-to-reminders",
+    rule="8",
+    fault="An acceptor on an older copy of its volume goes on voting, whatever it is reminded of.",
+    changes=(
+        change(
+            "core/acceptor.py",
+            "        if message.slot <= highest and message.ballot <= self.promised:\n",
+            "        if message.slot <= highest or message.ballot <= self.promised:\n",
+        ),
+    ),
+    killers=(
+        UnitTest(
+            node="tests/core/test_acceptor.py::"
+            "test_an_acceptor_stops_voting_when_it_is_reminded_of_more_than_it_holds"
+        ),
+    ),
+)
+
 _ABOVE_SNAPSHOT = blind(
     'invariant(record.slot <= newest, "cut above the snapshot that is kept here")'
 )
@@ -255,4 +274,5 @@ MUTANTS = (
     ADOPTS_AN_OLDER_SNAPSHOT,
     SNAPSHOT_WITHOUT_SESSIONS,
     READS_WHILE_BEHIND,
+    DEAF_TO_REMINDERS,
 )
