@@ -53,7 +53,9 @@ def read_split(stream: bytes, cuts: list[int]) -> tuple[list[list[bytes]], str |
 
 
 word = st.one_of(st.binary(max_size=40), st.sampled_from(FOUL_VALUES))
-resp_command = st.lists(word, min_size=1, max_size=5).map(lambda words: (None, words))
+few_words = st.lists(word, min_size=1, max_size=5)
+# Two large ones are above the limit of a command.
+resp_command = few_words.filter(lambda words: words.count(b"LARGE") < 2).map(lambda w: (None, w))
 inline_word = st.from_regex(rb"[A-Za-z0-9_]{1,12}", fullmatch=True)
 inline_command = st.builds(
     lambda words, end: (b" ".join(words) + end, words),
