@@ -102,7 +102,7 @@ def restore(
     except KeyboardInterrupt:
         raise DefiniteError("interrupted: nothing was restored") from None
     made = [str(configuration.volume(one)) for one in nodes]
-    told(file, head, as_json, "restored", cluster=cluster, volumes=made)
+    told(file, head, as_json, "restored a backup", cluster=cluster, volumes=made)
     if not as_json:
         print(f"new cluster {cluster}: {', '.join(nodes)} in {configuration.data_folder}")
         others = [one for one in acceptors if one not in nodes]
