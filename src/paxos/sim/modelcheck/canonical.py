@@ -52,7 +52,8 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     ),
     # failures: how long to wait, and here every timer may fire at any time.
     "Election": ("failures",),
-    "Learner": ("_reads", "_level_once"),
+    # _witness: what acceptors are reminded of, and no reminder is delivered in these worlds.
+    "Learner": ("_reads", "_level_once", "_witness"),
     "MemoryJournal": ("syncs",),
     # Constant for each node; the phase and the cluster are what is decided upon.
     "Stamped": ("node", "acceptors"),
