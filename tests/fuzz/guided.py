@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing of one target, or of all, with atheris.
 
-    python -m tests.fuzz.guided TARGET|all [--seconds N] [--seed N] [--dry] [--json]
+    python -m tests.fuzz.guided TARGET|all [--seconds N | --runs N] [--seed N] [--dry]
+                                                [--json]
 
 It begins with the target's seeds and the kept corpus, follows what reaches new code, and then
 keeps the few inputs that reach the most (corpus/). An input that breaks something is kept in
@@ -17,6 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -71,9 +73,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return f"{said}: nothing found" if self.good else f"{said}: FOUND {', '.join(self.found)}"
 
 
-def fuzz(target: Target, seconds: int, *, seed: int = 0, dry: bool = False) -> Verdict:
-    """Run one target for so long; grow its corpus unless it is a `dry` run. A `seed` of 0 draws
-    one, which the output names.
+def fuzz(
+    target: Target, seconds: int, *, runs: int = 0, seed: int = 0, dry: bool = False
+) -> Verdict:
+    """Run one target for so long, or so many `runs` however long they take; grow its corpus unless
+    it is a `dry` run. A `seed` of 0 draws one, which the output names.
     """
     before = [*target.seeds(), *corpus.kept(corpus.CORPUS, target)]
     before = [data for data in before if len(data) <= target.bytes_max]
@@ -84,7 +88,10 @@ def fuzz(target: Target, seconds: int, *, seed: int = 0, dry: bool = False) -> V
         broken.mkdir()
         for data in before:
             (inputs / content_name(data)).write_bytes(data)
-        output, status = _run_child(target, seconds, seed, inputs, broken)
+        bound = f"-runs={runs}" if runs else f"-max_total_time={seconds}"
+        begun = time.monotonic()
+        output, status = _run_child(target, bound, seed, inputs, broken)
+        seconds = round(time.monotonic() - begun)
         found = [corpus.keep(corpus.CRASHES, target, p.read_bytes()) for p in broken.iterdir()]
         if status == 0 and not found:
             grown = [path.read_bytes() for path in inputs.iterdir()]
@@ -109,7 +116,7 @@ def fuzz(target: Target, seconds: int, *, seed: int = 0, dry: bool = False) -> V
 
 
 def _run_child(
-    target: Target, seconds: int, seed: int, inputs: Path, broken: Path
+    target: Target, bound: str, seed: int, inputs: Path, broken: Path
 ) -> tuple[str, int]:
     """Run the fuzzer in a process of its own, passing its progress on to stderr; return what it
     said and its status.
@@ -121,7 +128,7 @@ def _run_child(
         target.name,
         str(inputs),
         f"-seed={seed}",
-        f"-max_total_time={seconds}",
+        bound,
         f"-max_len={target.bytes_max}",
         f"-artifact_prefix={broken}/",
         f"-timeout={HANG_SECONDS}",
@@ -154,6 +161,7 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("target", choices=[*TARGETS, "all"])
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--runs", type=int, default=0, help="so many inputs, instead of seconds")
     parser.add_argument("--seed", type=int, default=0, help="the fuzzer's; 0 draws one")
     parser.add_argument("--dry", action="store_true", help="leave the kept corpus as it is")
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
@@ -162,7 +170,13 @@ def main() -> int:
     good = True
     try:
         for name in names:
-            verdict = fuzz(TARGETS[name], chosen.seconds, seed=chosen.seed, dry=chosen.dry)
+            verdict = fuzz(
+                TARGETS[name],
+                chosen.seconds,
+                runs=chosen.runs,
+                seed=chosen.seed,
+                dry=chosen.dry,
+            )
             good = good and verdict.good
             if chosen.json:
                 print(json.dumps({**msgspec.to_builtins(verdict), "good": verdict.good}))

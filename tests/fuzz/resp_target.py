@@ -213,7 +213,7 @@ def converse(stream: Stream) -> tuple[bytes, bool]:
         if not settle(house, talk, until_reading=True):
             break
         talk.connection.data_received(chunk)
-        check_bounds(talk)
+        check_bounds(talk, len(chunk))
     settle(house, talk, until_reading=False)
     closed = talk.transport.closing
     if not closed:
@@ -239,8 +239,8 @@ def settle(house: House, talk: Talk, *, until_reading: bool) -> bool:
             return not talk.transport.closing and talk.transport.reading
 
 
-def check_bounds(talk: Talk) -> None:
-    """A connection holds no more than its limits say, whatever it was sent."""
+def check_bounds(talk: Talk, chunk_bytes: int) -> None:
+    """A connection holds no more than its limits say, whatever it was sent: `chunk_bytes` last."""
     connection = talk.connection
     replies = connection._replies
     # Own replies that wait to be written: the limit, and the one that passed it.
@@ -249,7 +249,9 @@ def check_bounds(talk: Talk) -> None:
     slice_bytes = 16 * (resp_replies.SAYING_OVERHEAD_BYTES + VALUE_BYTES_MAX + ERROR_BYTES_MAX)
     assert replies.waiting_bytes <= WAITING_BYTES_MAX + slice_bytes
     assert replies.outstanding <= 64 + 16 + 16
-    assert connection.input_bytes <= partial_bytes_max() + 110 * VALUE_BYTES_MAX
+    # What is held of one chunk counts by the objects it takes: most for commands of one byte.
+    objects = chunk_bytes * (resp_connection._COMMAND_BYTES + resp_connection._WORD_BYTES)
+    assert connection.input_bytes <= partial_bytes_max() + 110 * VALUE_BYTES_MAX + objects
     if connection._held or connection._must_wait():
         assert not talk.transport.reading or connection._dialogue.stopped
 
