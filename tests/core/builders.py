@@ -82,8 +82,9 @@ class Bench:
     def fire(self, name: str) -> list[Effect]:
         return self.step(TimerFired(name=name))
 
-    def connect(self, peer: str, cluster: str = "") -> list[Effect]:
-        return self.step(Connected(peer=NodeId(peer), cluster=cluster))
+    def connect(self, peer: str, cluster: str = "", incarnation: int = 1) -> list[Effect]:
+        peer = NodeId(peer)
+        return self.step(Connected(peer=peer, cluster=cluster, incarnation=incarnation))
 
     def disconnect(self, peer: str) -> list[Effect]:
         return self.step(Disconnected(peer=NodeId(peer)))

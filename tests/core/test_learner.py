@@ -571,12 +571,18 @@ def test_reads_do_not_pile_up_when_there_is_no_quorum() -> None:
     assert bench.role.status().reads_waiting == 0
 
 
-def test_an_acceptor_is_reminded_of_what_it_told_when_its_link_stands_anew() -> None:
+def test_an_acceptor_is_reminded_of_what_it_told_in_its_earlier_lives_when_it_comes_back() -> None:
     bench = a_learner()
-    assert messages(bench.connect(A1), Reminder) == []
+    assert messages(bench.connect(A1, incarnation=1), Reminder) == []
     for slot, ballot in ((3, 101), (2, 202)):
         bench.receive(A1, Accepted(ballot=Ballot(ballot), slot=Slot(slot)))
-    assert sent(bench.connect(A1), Reminder) == [
-        ((A1,), Reminder(slot=Slot(3), ballot=Ballot(202)))
+    assert messages(bench.connect(A1, incarnation=1), Reminder) == []
+    told = [((A1,), Reminder(slot=Slot(3), ballot=Ballot(202)))]
+    assert sent(bench.connect(A1, incarnation=2), Reminder) == told
+    # What it votes in this life is no part of what its volume must have begun with.
+    bench.receive(A1, Accepted(ballot=Ballot(301), slot=Slot(9)))
+    assert sent(bench.connect(A1, incarnation=2), Reminder) == told
+    assert sent(bench.connect(A1, incarnation=3), Reminder) == [
+        ((A1,), Reminder(slot=Slot(9), ballot=Ballot(301)))
     ]
-    assert messages(bench.connect(A2), Reminder) == []
+    assert messages(bench.connect(A2, incarnation=2), Reminder) == []

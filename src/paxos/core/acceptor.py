@@ -129,6 +129,7 @@ class Acceptor:
         self._limits = settings.limits
         self._others = tuple(a for a in membership.acceptors if a != node)
         self._recovered = recovered
+        self._began_with = log.highest_slot, recovered.promised
         self._volumes: dict[NodeId, VolumeState] = {}
         self._living: dict[NodeId, str] = {}
         self._leader = NO_BALLOT
@@ -566,14 +567,14 @@ class Acceptor:
         return effects
 
     def _on_reminder(self, sender: NodeId, message: Reminder) -> list[Effect]:
-        """Stop voting on a volume that holds less than this acceptor has told (see witness.py)."""
-        highest = self.log.highest_slot
-        if message.slot <= highest and message.ballot <= self.promised:
+        """Stop voting on a volume that held less than this acceptor had told (see witness.py)."""
+        highest, promised = self._began_with
+        if message.slot <= highest and message.ballot <= promised:
             return []
         return self._bar(
             f"the volume has forgotten: {sender} was told a vote for slot {message.slot}, and one "
-            f"at ballot {message.ballot}, and it holds votes up to slot {highest} and a promise "
-            f"of ballot {self.promised}. It is an older copy, or its disk lost what was synced. "
+            f"at ballot {message.ballot}, and it held votes up to slot {highest} and a promise "
+            f"of ballot {promised}. It is an older copy, or its disk lost what was synced. "
             "Bring the newest volume back and restart it"
         )
 

@@ -196,12 +196,14 @@ class Received(Plain, frozen=True, kw_only=True):
 class Connected(Plain, frozen=True, kw_only=True):
     """A link to a node stands; `cluster` is the identity it showed, "" when it has none yet.
 
-    `version` is that of the messages that both sides speak (`paxos.transport.versions`).
+    `version` is that of the messages that both sides speak (`paxos.transport.versions`);
+    `incarnation` is another one each time that the peer's process begins.
     """
 
     peer: NodeId
     cluster: str
     version: int = 2
+    incarnation: int = 0
 
 
 class Disconnected(Plain, frozen=True, kw_only=True):

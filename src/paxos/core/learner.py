@@ -235,8 +235,8 @@ class Learner:
                 return [*self._start_round(), *self._take_snapshot(now_ms)]
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms)
-            case Connected(peer=peer, cluster=cluster):
-                return self._on_connected(peer, cluster)
+            case Connected():
+                return self._on_connected(event)
             case Disconnected(peer=peer):
                 self._subscribers.pop(peer, None)
                 if peer == self._fetching:
@@ -324,7 +324,8 @@ class Learner:
             case _:
                 return []
 
-    def _on_connected(self, peer: NodeId, cluster: str) -> list[Effect]:
+    def _on_connected(self, event: Connected) -> list[Effect]:
+        peer, cluster = event.peer, event.cluster
         if role_of(peer) is not Role.ACCEPTOR:
             return []
         effects: list[Effect] = []
@@ -337,7 +338,7 @@ class Learner:
                 acceptors=self._membership.acceptors,
             )
             effects.append(Persist(record=stamp))
-        effects.extend(self._witness.remind(peer))
+        effects.extend(self._witness.remind(peer, event.incarnation))
         effects.append(Send(to=(peer,), message=self._ask_votes()))
         if self._asking:
             effects.append(Send(to=(peer,), message=AskHighest(round=self._round)))

@@ -297,8 +297,9 @@ class AskVolume(Message, tag="ask_volume", frozen=True, kw_only=True):
 
 
 class Reminder(Message, tag="reminder", frozen=True, kw_only=True):
-    """A learner reminds an acceptor of the highest slot that it has told it a vote for, and of the
-    highest ballot; a volume that does not hold as much has forgotten."""
+    """A learner reminds an acceptor of the highest slot that it has told it a vote for in its
+    earlier lives, and of the highest ballot; a volume that this life began with and that did not
+    hold as much has forgotten."""
 
     slot: Slot
     ballot: Ballot

@@ -207,7 +207,14 @@ class NodeRuntime:
                     level=Level.DEBUG,
                 )
             )
-        self.submit(Connected(peer=peer.node, cluster=peer.cluster, version=peer.version))
+        self.submit(
+            Connected(
+                peer=peer.node,
+                cluster=peer.cluster,
+                version=peer.version,
+                incarnation=peer.incarnation,
+            )
+        )
 
     def on_disconnected(self, node: NodeId) -> None:
         """A link has closed."""

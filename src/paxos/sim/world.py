@@ -225,7 +225,9 @@ class World:
         self._last_arrival: dict[tuple[NodeId, NodeId], float] = {}
         # Relaxed messages that stay behind, per link and life of their sender.
         self._lingering: dict[tuple[NodeId, NodeId], tuple[int, list[AnyMessage]]] = {}
+        # When a node is told that its link to another has closed, and that the next one stands.
         self._closed: dict[tuple[NodeId, NodeId], float] = {}
+        self._opened: dict[tuple[NodeId, NodeId], float] = {}
         # A dict for its order: sets of strings are ordered by PYTHONHASHSEED.
         self._linked: dict[frozenset[NodeId], tuple[NodeId, NodeId]] = {}
         for node in self.nodes.values():
@@ -413,10 +415,11 @@ class World:
             return
         self._linked[pair] = (a, b)
         for one, other in ((a, b), (b, a)):
-            event = Connected(peer=other, cluster=self._cluster(other))
-            # A node is told of a link's end before it is told of the next one's beginning.
-            delay = max(0.0, self._closed.get((one, other), 0.0) - self.now_ms)
-            self.after(delay, self._delivery(one, event))
+            event = self._connected(other)
+            # A node is told of a link's end before it is told of the next one's beginning, and
+            # of that before anything comes over it.
+            self._opened[one, other] = max(self.now_ms, self._closed.get((one, other), 0.0))
+            self.after(self._opened[one, other] - self.now_ms, self._delivery(one, event))
 
     def _unlink(self, a: NodeId, b: NodeId) -> None:
         pair = frozenset((a, b))
@@ -428,6 +431,10 @@ class World:
                 delay = self.random.uniform(0.0, self.network.delay_ms_max)
                 self._closed[one, other] = self.now_ms + delay
                 self.after(delay, self._delivery(one, Disconnected(peer=other)))
+
+    def _connected(self, peer: NodeId) -> Connected:
+        life = self.nodes[peer].life
+        return Connected(peer=peer, cluster=self._cluster(peer), incarnation=life)
 
     def _cluster(self, name: NodeId) -> str:
         role = self.nodes[name].role
@@ -450,6 +457,7 @@ class World:
         copies = 2 if self.random.random() < network.duplication else 1
         for _ in range(copies):
             arrival = self.now_ms + self.random.uniform(network.delay_ms_min, network.delay_ms_max)
+            arrival = max(arrival, self._opened.get((to, sender), 0.0))
             if self._clogged:
                 arrival = max(arrival, self._clogged.get((sender, to), 0.0))
             if not network.reorder:
@@ -606,7 +614,7 @@ class World:
         for a, b in self._linked.values():
             if name in (a, b):
                 other = b if name == a else a
-                event = Connected(peer=name, cluster=self._cluster(name))
+                event = self._connected(name)
                 self.after(self.network.delay_ms_max, self._delivery(other, event))
 
     def _perform(self, node: SimulatedNode, effect: Effect) -> None:

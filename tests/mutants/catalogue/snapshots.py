@@ -242,8 +242,8 @@ DEAF_TO_REMINDERS = Mutant(
     changes=(
         change(
             "core/acceptor.py",
-            "        if message.slot <= highest and message.ballot <= self.promised:\n",
-            "        if message.slot <= highest or message.ballot <= self.promised:\n",
+            "        if message.slot <= highest and message.ballot <= promised:\n",
+            "        if message.slot <= highest or message.ballot <= promised:\n",
         ),
     ),
     killers=(

@@ -36,7 +36,8 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     # _leader, _leader_heard_ms: whether a leader was heard lately decides about canvassing alone,
     # and in these worlds it was always long ago (see live.py). _accepts, _nacks count for people.
     # node: acceptors are alike, and their cells have places.
-    "Acceptor": ("node", "log", "_leader", "_leader_heard_ms", "_accepts", "_nacks"),
+    # _began_with: what a reminder is held against, and none is delivered (see Learner).
+    "Acceptor": ("node", "log", "_leader", "_leader_heard_ms", "_accepts", "_nacks", "_began_with"),
     # _log: the stepper's journal once more. _node, _kept: nobody keeps a snapshot in these worlds,
     # and that an acceptor itself keeps none stands there under its own name.
     "Keeping": ("_node", "_kept", "_log", "_tick_ms"),
