@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from .messages import AnyMessage
+from .messages import Address, AnyMessage, Configuration
 from .trace import Trace
 from .types import Ballot, NodeId, Slot
 
@@ -27,7 +27,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fals
 
 
 class Stamped(Record, tag="stamp", frozen=True, kw_only=True):
-    """This volume belongs to one cluster, one node. phase: `formatted` (founding) or `open`.
+    """This volume belongs to one cluster, one node. phase: `formatted` (founding), `joining` (made
+    for an acceptor that is no member yet) or `open`.
 
     `acceptors` are those that the cluster was founded with: quorums are counted from them, so a
     configuration that names others must not be believed (rules 2 and 11).
@@ -80,7 +81,13 @@ class Cut(Record, tag="cut", frozen=True, kw_only=True):
     slot: Slot
 
 
-AnyRecord: TypeAlias = Stamped | Promised | AcceptedEntry | Counted | Cut
+class Configured(Record, tag="configure", frozen=True, kw_only=True):
+    """The newest configuration that this node knows."""
+
+    configuration: Configuration
+
+
+AnyRecord: TypeAlias = Stamped | Promised | AcceptedEntry | Counted | Cut | Configured
 
 
 class SnapshotInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +103,8 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     `damage` is None, or says in a sentence what is wrong with the volume (then nothing of the
     rest may be trusted, and an acceptor on it does not vote: rule 8).
     `repaired` is None, or says what a crash had left half-written and was dropped.
-    `base` is the last slot that was cut off; `snapshot` the newest whole snapshot.
+    `base` is the last slot that was cut off; `snapshot` the newest whole snapshot; `configuration`
+    the newest one that was known here, None for that of the founding.
     """
 
     stamp: Stamped | None = None
@@ -107,6 +115,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     repaired: str | None = None
     base: Slot = Slot(0)
     snapshot: SnapshotInfo | None = None
+    configuration: Configuration | None = None
 
 
 class AcceptedLog(Protocol):
@@ -265,6 +274,17 @@ class ClientBackupPart(Plain, frozen=True, kw_only=True):
     offset: int
 
 
+class ClientChange(Plain, frozen=True, kw_only=True):
+    """A client connection asks that a node be a member, or be none. To a gateway, which delivers
+    the epoch of a configuration in which it is so.
+    """
+
+    connection: int
+    add: bool
+    node: NodeId
+    address: Address | None = None
+
+
 class ClientGone(Plain, frozen=True, kw_only=True):
     """A client connection closed; its answers are wanted no more. To a gateway."""
 
@@ -305,6 +325,7 @@ Event: TypeAlias = (
     | ClientStaleReads
     | ClientBackup
     | ClientBackupPart
+    | ClientChange
     | ClientGone
     | SnapshotTaken
     | PartWritten
@@ -382,6 +403,12 @@ class WritePart(Plain, frozen=True, kw_only=True):
     data: bytes
 
 
+class Relink(Plain, frozen=True, kw_only=True):
+    """This configuration is in force here from now on: keep links with its nodes."""
+
+    configuration: Configuration
+
+
 Effect: TypeAlias = (
-    Persist | Send | SetTimer | CancelTimer | Deliver | Trace | TakeSnapshot | WritePart
+    Persist | Send | SetTimer | CancelTimer | Deliver | Trace | TakeSnapshot | WritePart | Relink
 )

@@ -114,6 +114,30 @@ class OpenSession(Message, tag="o", frozen=True, kw_only=True):
 BatchLike: TypeAlias = Batch | OpenSession
 
 
+Address: TypeAlias = tuple[str, int, int]
+"""Where a node is that the configuration file does not know: host, peer port, page port."""
+
+
+class Members(Message, frozen=True, kw_only=True):
+    """The nodes of a cluster by role, and where those are that were added since its founding."""
+
+    acceptors: tuple[NodeId, ...]
+    proposers: tuple[NodeId, ...]
+    learners: tuple[NodeId, ...]
+    gateways: tuple[NodeId, ...]
+    addresses: dict[NodeId, Address] = {}
+
+
+class Change(Message, frozen=True, kw_only=True):
+    """What a slot holds that changes the members (configuring.py): those of configuration `epoch`.
+
+    It takes effect from the next slot on, where its epoch is above the one in force.
+    """
+
+    epoch: int
+    members: Members
+
+
 class Envelope(Message, frozen=True, kw_only=True):
     """What a slot's value holds: the leader's wall-clock stamp and encoded `BatchLike`s.
 
@@ -149,12 +173,15 @@ class CanvassReply(Message, tag="canvass_reply", frozen=True, kw_only=True):
     """An acceptor answers a canvass.
 
     `leader` is the ballot of a leader that it has heard from lately, or 0: then it would follow.
+    `epoch`, here and elsewhere, is that of the newest configuration its sender knows, and so no
+    older than the one in force after the slots that it calls decided.
     """
 
     round: int
     promised: Ballot
     leader: Ballot
     decided: Slot
+    epoch: int = 0
 
 
 class AcceptedValue(Message, frozen=True, kw_only=True):
@@ -182,6 +209,7 @@ class Promise(Message, tag="promise", frozen=True, kw_only=True):
     end: Slot
     accepted: list[AcceptedValue]
     base: Slot = Slot(0)
+    epoch: int = 0
 
 
 class Accepted(Message, tag="accepted", frozen=True, kw_only=True):
@@ -211,6 +239,7 @@ class Heartbeat(Message, tag="heartbeat", frozen=True, kw_only=True):
     ballot: Ballot
     decided: Slot
     round: int
+    epoch: int = 0
 
 
 class HeartbeatReply(Message, tag="heartbeat_reply", frozen=True, kw_only=True):
@@ -270,6 +299,7 @@ class Accept(Message, tag="accept", frozen=True, kw_only=True):
     value: bytes
     decided: Slot
     relaxed: tuple[NodeId, ...] = ()
+    epoch: int = 0
 
 
 class AskHighest(Message, tag="ask_highest", frozen=True, kw_only=True):
@@ -320,6 +350,7 @@ class SnapshotOffer(Message, tag="snapshot_offer", frozen=True, kw_only=True):
 
     slot: Slot
     size: int
+    epoch: int = 0
 
 
 class AskSnapshot(Message, tag="ask_snapshot", frozen=True, kw_only=True):
@@ -339,6 +370,7 @@ class SnapshotPart(Message, tag="snapshot_part", frozen=True, kw_only=True):
     size: int
     offset: int
     data: bytes
+    epoch: int = 0
 
 
 class SnapshotKept(Message, tag="snapshot_kept", frozen=True, kw_only=True):
@@ -362,6 +394,68 @@ class BackupReady(Message, tag="backup_ready", frozen=True, kw_only=True):
     request: int
     slot: Slot
     size: int
+    error: str = ""
+
+
+# ---------------------------------------------------------------- members
+
+
+class Configuration(Message, tag="configuration", frozen=True, kw_only=True):
+    """A decided fact: slots up to `slot` are decided, the last of them holds the change of `epoch`,
+    chosen at `ballot` or below, and these are the members for the slots after it, until the next
+    change. Whoever knows a newer one tells it.
+    """
+
+    epoch: int
+    slot: Slot
+    ballot: Ballot
+    members: Members
+
+
+class AskConfiguration(Message, tag="ask_configuration", frozen=True, kw_only=True):
+    """Somebody spoke of a newer epoch: which configuration is that?"""
+
+
+class Joining(Message, tag="joining", frozen=True, kw_only=True):
+    """An acceptor that is no member yet would become one, and wants to be sent what is proposed."""
+
+
+class AskWhole(Message, tag="ask_whole", frozen=True, kw_only=True):
+    """The leader of `ballot` calls slots up to `decided` decided: up to which of them does this
+    acceptor hold what was chosen?
+    """
+
+    ballot: Ballot
+    decided: Slot
+    epoch: int
+
+
+class Whole(Message, tag="whole", frozen=True, kw_only=True):
+    """This acceptor holds what was chosen in every slot up to `slot`, in its log or a snapshot."""
+
+    ballot: Ballot
+    slot: Slot
+
+
+class ChangeMembers(Message, tag="change_members", frozen=True, kw_only=True):
+    """A gateway asks the leader for a change: `node` shall be a member (`add`), or shall not.
+
+    `address` is where it is, for one that the configuration file does not know.
+    """
+
+    request: int
+    add: bool
+    node: NodeId
+    address: Address | None = None
+
+
+class MembersChanged(Message, tag="members_changed", frozen=True, kw_only=True):
+    """The members are as was asked for, in configuration `epoch`; or the change was not even
+    proposed, with an `error` as a client is told it.
+    """
+
+    request: int
+    epoch: int
     error: str = ""
 
 
@@ -395,6 +489,7 @@ class Votes(Message, tag="votes", frozen=True, kw_only=True):
     highest: Slot
     votes: list[tuple[Slot, Ballot]]
     base: Slot = Slot(0)
+    epoch: int = 0
 
 
 class Values(Message, tag="values", frozen=True, kw_only=True):
@@ -547,6 +642,11 @@ ProposerMessage: TypeAlias = (
     | HeartbeatReply
     | Unstick
     | Tick
+    | Configuration
+    | AskConfiguration
+    | Joining
+    | Whole
+    | ChangeMembers
 )
 AcceptorMessage: TypeAlias = (
     Canvass
@@ -565,6 +665,9 @@ AcceptorMessage: TypeAlias = (
     | SnapshotKept
     | Votes
     | Values
+    | Configuration
+    | AskConfiguration
+    | AskWhole
 )
 LearnerMessage: TypeAlias = (
     Value
@@ -582,11 +685,21 @@ LearnerMessage: TypeAlias = (
     | SnapshotPart
     | SnapshotKept
     | AskBackup
+    | Configuration
+    | AskConfiguration
 )
 GatewayMessage: TypeAlias = (
-    LeaderState | NotLeader | Outcome | ReadResults | BackupReady | SnapshotPart
+    LeaderState
+    | NotLeader
+    | Outcome
+    | ReadResults
+    | BackupReady
+    | SnapshotPart
+    | Configuration
+    | AskConfiguration
+    | MembersChanged
 )
-DiscoveryMessage: TypeAlias = Register
+DiscoveryMessage: TypeAlias = Register | Configuration | AskConfiguration
 AnyMessage: TypeAlias = (
     ProposerMessage | AcceptorMessage | LearnerMessage | GatewayMessage | DiscoveryMessage | Book
 )

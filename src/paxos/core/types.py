@@ -11,7 +11,12 @@ from enum import StrEnum
 from typing import NewType
 
 NodeId = NewType("NodeId", str)
-"""A node's name: its role and number, such as `acceptor-2`; discovery is alone and has none."""
+"""A node's name: its role and number, such as `acceptor-2`; discovery is alone and has none.
+
+An acceptor that was replaced is another one, since it has forgotten what the first had told: the
+second life of that name is `acceptor-2.1`. It has the place of `acceptor-2` (`place_of`), its
+ports, its volume, its service, and counts for nothing where `acceptor-2` is counted.
+"""
 
 Slot = NewType("Slot", int)
 """A position in the log. The first is 1; 0 means "before any slot"."""
@@ -49,7 +54,23 @@ def role_of(node: NodeId) -> Role:
 def number_of(node: NodeId) -> int:
     """Return the number in a node's name; 1 for discovery. Raises ValueError on a bad name."""
     _, dash, number = node.partition("-")
-    return int(number) if dash else 1
+    return int(number.partition(".")[0]) if dash else 1
+
+
+def place_of(node: NodeId) -> NodeId:
+    """Return the name without its life: what has the ports and the volume."""
+    return NodeId(node.partition(".")[0])
+
+
+def life_of(node: NodeId) -> int:
+    """Return which life of its place a node is; the first is 0. Raises ValueError on a bad name."""
+    _, dot, life = node.partition(".")
+    return int(life) if dot else 0
+
+
+def in_life(place: NodeId, life: int) -> NodeId:
+    """Return the name of a place's node in a life of it."""
+    return NodeId(f"{place}.{life}") if life else place
 
 
 def ballot_from(counter: int, proposer_number: int) -> Ballot:

@@ -23,6 +23,7 @@ import msgspec
 
 from paxos.core.effects import Stamped
 from paxos.core.errors import VolumeDamaged
+from paxos.core.messages import Configuration
 from paxos.core.types import Ballot, Slot
 
 from .folder import write_new_file
@@ -55,13 +56,14 @@ class Base(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     promised: Ballot
     counter: int
     decided: Slot
+    configuration: Configuration | None = None
 
     def summary(self) -> Summary:
         """Return what the records through `batch` add up to."""
         summary = Summary()
         summary.stamp, summary.promised = self.stamp, self.promised
         summary.counter, summary.decided = self.counter, self.decided
-        summary.base = self.slot
+        summary.base, summary.configuration = self.slot, self.configuration
         return summary
 
 

@@ -453,6 +453,7 @@ class FileJournal:
                 promised=self._summary.promised,
                 counter=self._summary.counter,
                 decided=self._summary.decided,
+                configuration=self._summary.configuration,
             ),
         )
         self._base_bytes = len(content)

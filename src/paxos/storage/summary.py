@@ -14,6 +14,7 @@ import msgspec
 from paxos.core.effects import (
     AcceptedEntry,
     AnyRecord,
+    Configured,
     Counted,
     Cut,
     Promised,
@@ -22,6 +23,7 @@ from paxos.core.effects import (
     Stamped,
 )
 from paxos.core.errors import LocalProtocolError
+from paxos.core.messages import Configuration
 from paxos.core.types import NO_BALLOT, NO_SLOT, Ballot, Slot
 
 NUMBER_MAX = 2**63 - 1
@@ -53,9 +55,11 @@ def with_snapshot(
 
 
 class Summary:
-    """Stamp, promise, counter, decided slot and base after the records absorbed so far."""
+    """Stamp, promise, counter, decided slot, base and configuration after the records absorbed so
+    far.
+    """
 
-    __slots__ = ("base", "counter", "decided", "promised", "stamp")
+    __slots__ = ("base", "configuration", "counter", "decided", "promised", "stamp")
 
     def __init__(self) -> None:
         self.stamp: Stamped | None = None
@@ -63,6 +67,7 @@ class Summary:
         self.counter: int = 0
         self.decided: Slot = NO_SLOT
         self.base: Slot = NO_SLOT
+        self.configuration: Configuration | None = None
 
     def absorb(self, record: AnyRecord) -> None:
         """Take a record in; all numbers only ever rise.
@@ -98,6 +103,13 @@ class Summary:
                 # Only what is decided is ever cut off.
                 if slot > self.decided:
                     self.decided = slot
+            case Configured(configuration=configuration):
+                if not 1 <= configuration.epoch <= NUMBER_MAX:
+                    raise LocalProtocolError(f"epoch {configuration.epoch} is out of bounds")
+                if self.configuration is None or configuration.epoch > self.configuration.epoch:
+                    self.configuration = configuration
+                if configuration.slot > self.decided:
+                    self.decided = configuration.slot
             case Stamped():
                 self._restamp(record)
             case _:
@@ -125,6 +137,7 @@ class Summary:
             decided=self.decided,
             base=self.base,
             repaired=repaired,
+            configuration=self.configuration,
         )
 
     def copy(self) -> Summary:
@@ -132,5 +145,5 @@ class Summary:
         other = Summary()
         other.stamp, other.promised = self.stamp, self.promised
         other.counter, other.decided = self.counter, self.decided
-        other.base = self.base
+        other.base, other.configuration = self.base, self.configuration
         return other
