@@ -141,7 +141,6 @@ def _shake(wanted: NodeId | None, node: NodeId = THEM) -> Handshake:
         incarnation=7,
         secret=SECRET,
         nonce=THEIR_NONCE,
-        known=frozenset(MEMBERSHIP.nodes),
         acceptors=MEMBERSHIP.acceptors,
         wanted=wanted,
     )

@@ -320,7 +320,8 @@ def state_of(world: World, node: Any) -> dict[str, Any]:
         status |= {"connections": 0, "door": 6001}
     common = {"healthy": True, "ready": True, "uptime_s": 1.0, "memory_bytes": 1}
     runtime = {"runtime": {"messages_dropped": 0}, "links": []}
-    return {"node": node, "role": role, "status": status, **common, **runtime}
+    membership = {"membership": {"epoch": 0, "member": True}}
+    return {"node": node, "role": role, "status": status, **common, **runtime, **membership}
 
 
 def test_metrics_table_names_every_metric() -> None:

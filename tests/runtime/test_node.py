@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import uvloop
 
+from paxos.core.configuring import members_of
 from paxos.core.effects import (
     CancelTimer,
     ClientWrites,
@@ -19,6 +21,7 @@ from paxos.core.effects import (
     Event,
     Persist,
     Received,
+    Relink,
     Send,
     SetTimer,
     Stamped,
@@ -27,11 +30,12 @@ from paxos.core.effects import (
 from paxos.core.errors import StorageError
 from paxos.core.flights import Confirmation
 from paxos.core.gateway import Gateway
-from paxos.core.messages import AskVolume, Book, Register, Registration
+from paxos.core.messages import AskVolume, Book, Configuration, Register, Registration
+from paxos.core.quorum import Membership
 from paxos.core.settings import Limits, Settings, Timeouts
 from paxos.core.stepper import Stepper
 from paxos.core.trace import Level, Trace
-from paxos.core.types import NodeId, Slot
+from paxos.core.types import Ballot, NodeId, Slot
 from paxos.runtime.addresses import Addresses
 from paxos.runtime.clock import Clock
 from paxos.runtime.logs import LogRing
@@ -40,6 +44,7 @@ from paxos.sim.world import membership_of
 from paxos.storage.memory import MemoryJournal
 from paxos.transport.handshake import Peer
 from paxos.transport.links import Links
+from paxos.transport.versions import WIRE_VERSION
 
 C1, L1 = NodeId("client-1"), NodeId("learner-1")
 DISCOVERY = NodeId("discovery")
@@ -84,6 +89,7 @@ class FakeLinks:
         self.connected: dict[NodeId, Any] = {}
         self.dropped = 0
         self.withheld = 0
+        self.membership = membership_of()
 
     async def start(self, bind: str, port: int) -> None:
         self.order.append(f"listen {bind}:{port}")
@@ -97,6 +103,10 @@ class FakeLinks:
 
     def flush(self) -> None:
         self.order.append("flush")
+
+    def relink(self, membership: Membership) -> None:
+        self.membership = membership
+        self.order.append("relink")
 
     def tell_identity(self) -> None:
         self.order.append("tell identity")
@@ -112,7 +122,7 @@ class Node:
         self.journal = Journal(self.order)
         self.links = FakeLinks(self.order)
         self.log = LogRing()
-        self.addresses = Addresses({DISCOVERY: ("configured", 1)}.__getitem__)
+        self.addresses = Addresses({DISCOVERY: ("configured", 1)}.get)
         membership = membership_of()
         stepper = Stepper(self.role, self.journal, lambda: 0.0, lambda: 0.5)
         self.runtime = NodeRuntime(
@@ -169,7 +179,7 @@ def test_the_node_listens_before_its_role_begins_when_it_starts() -> None:
     async def whole() -> None:
         node = Node()
         await node.runtime.start(node.links, "127.0.0.1")  # type: ignore[arg-type]
-        assert node.order[:2] == ["listen 127.0.0.1:17009", "Start"]
+        assert node.order[:3] == ["relink", "listen 127.0.0.1:17009", "Start"]
         assert node.logged[0] == "started"
         await node.runtime.stop()
 
@@ -278,7 +288,7 @@ def test_the_role_hears_of_links_and_messages_when_they_come() -> None:
         node.runtime.on_disconnected(L1)
         await node.turn()
         assert node.role.told == [
-            Connected(peer=L1, cluster="c1"),
+            Connected(peer=L1, cluster="c1", version=WIRE_VERSION, incarnation=1),
             Received(sender=L1, message=AskVolume()),
             Disconnected(peer=L1),
             Drained(),
@@ -414,6 +424,69 @@ def test_the_state_has_the_common_keys_when_a_page_asks() -> None:
         assert node.runtime.status()["quorum"]["needed"] == 2
         assert b"paxos_client_door" in node.runtime.metrics()
         assert ("learner-1", 8007) in node.runtime.neighbours
+
+    play(test)
+
+
+def configuration(**changes: Any) -> Configuration:
+    """Return a configuration of epoch 1 with an acceptor more, and a client node less."""
+    founding = members_of(membership_of())
+    added = NodeId("acceptor-4")
+    members = msgspec.structs.replace(
+        founding,
+        acceptors=(*founding.acceptors, added),
+        addresses={added: ("there", 17011, 8011)},
+        **{"gateways": founding.gateways[:1], **changes},
+    )
+    return Configuration(epoch=1, slot=Slot(7), ballot=Ballot(101), members=members)
+
+
+def test_links_are_kept_with_the_members_when_they_change() -> None:
+    """effects.Relink: "keep links with its nodes"."""
+
+    async def test(node: Node) -> None:
+        newer = configuration()
+        assert node.role.view.adopt(newer)
+        node.role.answers[Received] = [Relink(configuration=newer)]
+        node.runtime.on_message(L1, AskVolume())
+        await node.turn()
+        assert "relink" in node.order
+        assert node.links.membership.acceptors == newer.members.acceptors
+        assert node.addresses.of(NodeId("acceptor-4")) == [("there", 17011)]
+        neighbours = dict(node.runtime.neighbours)
+        assert neighbours["acceptor-4"] == 8011
+        assert "client-2" not in neighbours
+        assert node.runtime.state()["membership"] == {
+            "epoch": 1,
+            "slot": 7,
+            "acceptors": ["acceptor-1", "acceptor-2", "acceptor-3", "acceptor-4"],
+            "proposers": ["proposer-1", "proposer-2", "proposer-3"],
+            "learners": ["learner-1", "learner-2"],
+            "clients": ["client-1"],
+            "member": True,
+        }
+        assert b'paxos_node_epoch{node="client-1"} 1.0' in node.runtime.metrics()
+        assert b'paxos_node_member{node="client-1"} 1.0' in node.runtime.metrics()
+        listed = node.runtime.members()
+        assert (listed["epoch"], listed["slot"], listed["cluster"]) == (1, 7, "")
+        assert listed["clients"] == [{"node": "client-1", "page_port": 8009}]
+        assert listed["acceptors"][3] == {
+            "node": "acceptor-4",
+            "page_port": 8011,
+            "voting": False,
+        }
+
+    play(test)
+
+
+def test_a_node_says_so_when_it_is_no_member() -> None:
+    """readiness.NO_MEMBER: "it is no member of the cluster (any more)"."""
+
+    async def test(node: Node) -> None:
+        node.role.view.adopt(configuration(gateways=(NodeId("client-2"),)))
+        assert node.runtime.state()["membership"]["member"] is False
+        assert node.runtime.readiness() == (False, "it is no member of the cluster (any more)")
+        assert b'paxos_node_member{node="client-1"} 0.0' in node.runtime.metrics()
 
     play(test)
 

@@ -38,7 +38,7 @@ def fresh(name: str) -> tuple[Any, World]:
 def test_every_node_is_ready_when_the_cluster_serves(world: World) -> None:
     connected = frozenset(world.membership.nodes)
     for name in world.membership.nodes:
-        assert judge(world.role(name), world.membership, connected) == (True, ""), name
+        assert judge(world.role(name), connected) == (True, ""), name
 
 
 @pytest.mark.parametrize(
@@ -51,29 +51,44 @@ def test_every_node_is_ready_when_the_cluster_serves(world: World) -> None:
 )
 def test_a_node_says_what_is_missing_when_it_is_alone(name: str, reason: str) -> None:
     """DESIGN: /readyz; a reason in a sentence."""
-    role, world = fresh(name)
-    assert judge(role, world.membership, frozenset()) == (False, reason)
+    role, _ = fresh(name)
+    assert judge(role, frozenset()) == (False, reason)
 
 
 def test_an_acceptor_is_not_ready_when_its_volume_may_not_vote() -> None:
     """DESIGN rule 8: it says why."""
-    role, world = fresh("acceptor-1")
-    ready, reason = judge(role, world.membership, frozenset())
+    role, _ = fresh("acceptor-1")
+    ready, reason = judge(role, frozenset())
     assert not ready
     assert "blank" in reason
     assert "waiting for acceptor-2, acceptor-3" in reason
 
 
+@pytest.mark.parametrize("name", ["proposer-2", "learner-2", "client-2"])
+def test_a_node_is_not_ready_when_it_is_no_member(name: str) -> None:
+    """DESIGN rule 11: who is a member is what the log decided."""
+    role, world = fresh(name)
+    gone = {
+        "proposers": world.membership.proposers[:1],
+        "learners": world.membership.learners[:1],
+        "gateways": world.membership.gateways[:1],
+    }
+    role.view.membership = msgspec.structs.replace(world.membership, **gone)
+    reason = "it is no member of the cluster (any more)"
+    assert judge(role, frozenset(world.membership.acceptors)) == (False, reason)
+    assert summary(role) == reason
+
+
 def test_discovery_is_ready_when_it_runs() -> None:
-    role, world = fresh("discovery")
-    assert judge(role, world.membership, frozenset()) == (True, "")
+    role, _ = fresh("discovery")
+    assert judge(role, frozenset()) == (True, "")
 
 
 def test_a_learner_is_not_ready_when_it_reaches_no_quorum_of_acceptors(world: World) -> None:
     """DESIGN rule 7: it could answer no linearizable read."""
     learner = world.role(NodeId("learner-1"))
     connected = frozenset({NodeId("acceptor-1"), NodeId("proposer-1"), NodeId("proposer-2")})
-    ready, reason = judge(learner, world.membership, connected)
+    ready, reason = judge(learner, connected)
     assert (ready, reason) == (False, "no quorum of acceptors can be reached")
 
 
@@ -84,7 +99,7 @@ def test_a_learner_is_not_ready_when_it_is_behind() -> None:
     learner = world.role(NodeId("learner-1"))
     learner._highest_seen = learner.machine.applied + 300
     connected = frozenset(world.membership.acceptors)
-    assert judge(learner, world.membership, connected) == (
+    assert judge(learner, connected) == (
         False,
         "300 slots behind, catching up",
     )
@@ -112,11 +127,11 @@ def test_a_learner_is_not_ready_when_it_restores_a_snapshot() -> None:
     learner, world = restoring_learner()
     connected = frozenset(world.membership.acceptors)
     waiting = (False, "waiting for a snapshot from an acceptor")
-    assert judge(learner, world.membership, connected) == waiting
+    assert judge(learner, connected) == waiting
 
     part = SnapshotPart(slot=Slot(900), size=12 * MIB, offset=0, data=bytes(3 * MIB))
     learner.snapshotting.on_part(A1, part)
-    assert judge(learner, world.membership, connected) == (
+    assert judge(learner, connected) == (
         False,
         "restoring a snapshot: 3 of 12 MiB",
     )

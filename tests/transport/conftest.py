@@ -116,8 +116,9 @@ class Net:
             visitor.close()
             await asyncio.gather(visitor.writer.wait_closed(), return_exceptions=True)
         for station in self.stations:
+            dialers = list(station.links._dialers.values())
             await station.links.stop()
-            await asyncio.gather(*station.links._dialers, return_exceptions=True)
+            await asyncio.gather(*dialers, return_exceptions=True)
         await until(
             lambda: not any(s.links._links or s.links._unproven for s in self.stations),
             "every link has closed",
@@ -165,7 +166,6 @@ class Knock:
             "incarnation": 1,
             "secret": SECRET,
             "nonce": self.station.net.nonce(),
-            "known": frozenset(self.station.net.membership.nodes),
             "acceptors": self.station.net.membership.acceptors,
             "wanted": self.station.node,
             **changes,

@@ -27,7 +27,6 @@ def side(node: NodeId, wanted: NodeId | None = None, **changes: Any) -> Handshak
         "incarnation": 7,
         "secret": SECRET,
         "nonce": node.encode().ljust(16, b"."),
-        "known": frozenset({A, B, C}),
         "acceptors": (A, B, C),
         **changes,
     }
@@ -124,15 +123,60 @@ def test_a_proof_is_worthless_when_reflected() -> None:
 
 def test_a_hello_is_worthless_when_reflected() -> None:
     """A node does not take itself for a peer."""
-    refuses(side(A), hello(wanted=A), "not another node")
+    refuses(side(A), hello(wanted=A), "not the name of another node")
+
+
+@pytest.mark.parametrize("name", ["acceptor-9", "acceptor-99.12", "learner-7", "proposer-1"])
+def test_a_node_that_no_configuration_names_is_let_in_when_it_knows_the_secret(name: str) -> None:
+    """DESIGN rule 11: who is a member is for the log to say, and may change at any time."""
+    found, finder = shake(side(NodeId(name), B), side(B))
+    assert (found.node, finder.node) == (B, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "acceptor-0",
+        "acceptor-100",
+        "acceptor-01",
+        "acceptor-2.0",
+        "acceptor-2.x",
+        "acceptor-2.",
+        "acceptor-²",
+        "learner-1.1",
+        "discovery-1",
+        "acceptor",
+        "nobody-1",
+        "",
+        "acceptor-1 ",
+        "x" * 99,
+    ],
+)
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    """DESIGN rule 10; only acceptors have later lives, numbers are 1 to 99."""
+    refuses(side(B), hello(node=name), "is not the name of another node")
+
+
+def test_a_later_life_answers_when_an_earlier_one_is_wanted() -> None:
+    """A node that was away for long knows the founding alone: it must meet somebody who knows."""
+    later = NodeId("acceptor-2.3")
+    found, finder = shake(side(A, B), side(later))
+    assert (found.node, finder.node) == (later, A)
+    refuses(side(B), hello(wanted=later), "this is acceptor-2, not acceptor-2.3")
+    refuses(side(NodeId("acceptor-2.2")), hello(wanted=later), "not acceptor-2.3")
+    refuses(side(later), hello(wanted=C), "this is acceptor-2.3, not acceptor-3")
+    challenge, _ = side(B).receive(packed(hello()))
+    dialer = side(A, later)
+    dialer.begin()
+    refuses(dialer, challenge, "acceptor-2 answered in place of acceptor-2.3")
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"wanted": C}, "this is acceptor-2, not acceptor-3"),
-        ({"node": "acceptor-9"}, "acceptor-9 is not another node"),
-        ({"node": B}, "not another node"),
+        ({"node": "acceptor-9.0"}, "acceptor-9.0 is not the name of another node"),
+        ({"node": B}, "not the name of another node"),
         ({"version": 2}, "handshake version 2 is not 1"),
         ({"cluster": "c2"}, "acceptor-1 belongs to cluster c2, acceptor-2 to c1"),
         ({"acceptors": (A, B)}, "configured with 2 acceptors, acceptor-2 with 3"),

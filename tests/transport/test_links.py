@@ -9,6 +9,7 @@ from tests.transport.conftest import Net, Play, Station, knock, until
 
 from paxos.core.errors import ConfigurationError
 from paxos.core.messages import Accept, Accepted, AskVolume
+from paxos.core.quorum import Membership
 from paxos.core.types import Ballot, NodeId, Role, Slot, role_of
 from paxos.sim.world import membership_of
 from paxos.transport import links as links_module
@@ -512,5 +513,162 @@ def test_a_node_is_refused_when_another_answers_at_its_address(play: Play) -> No
         assert three.reasons[0] == "this is acceptor-3, not acceptor-2"
         await until(lambda: one.connected, "acceptor-3 itself is reached")
         assert {peer.node for peer in one.connected} == {A3}
+
+    play(test)
+
+
+# ---------------------------------------------------------------- members change
+
+A4, A21 = NodeId("acceptor-4"), NodeId("acceptor-2.1")
+P1 = NodeId("proposer-1")
+
+
+def members(*acceptors: NodeId) -> Membership:
+    return msgspec.structs.replace(membership_of(), acceptors=acceptors)
+
+
+def test_an_acceptor_dials_everybody_it_talks_to_when_it_is_no_member() -> None:
+    """links.py: nobody knows it yet. It does not dial its own place, where it would find itself."""
+    membership = membership_of()
+    dialed = dialed_by(A21, membership)
+    assert set(dialed) == {
+        *(node for node in membership.acceptors if node != A2),
+        *membership.proposers,
+        *membership.learners,
+        membership.discovery,
+    }
+    joined = members(A1, A21, A3)
+    assert dialed_by(A21, joined) == (membership.discovery, A3)
+    assert A21 in dialed_by(A1, joined)
+    assert A21 in dialed_by(P1, joined)
+    # The life that was replaced is no member: it would learn what has become of it.
+    assert A21 not in dialed_by(A2, joined)
+    assert {A1, A3, P1} <= set(dialed_by(A2, joined))
+
+
+def test_a_node_is_dialed_when_it_becomes_a_member(play: Play) -> None:
+    """links.relink: "starts dialers for new nodes"."""
+
+    async def test(net: Net) -> None:
+        proposer = await net.station(P1)
+        acceptor = await net.station(L1)  # whoever listens at the new one's address
+        net.ports[A4] = net.ports[L1]
+        proposer.links.relink(members(A1, A2, A3, A4))
+        await until(
+            lambda: "this is learner-1, not acceptor-4" in acceptor.reasons, "acceptor-4 is dialed"
+        )
+        proposer.links.relink(membership_of())
+        assert A4 not in proposer.links._dialers
+
+    play(test)
+
+
+def test_a_link_of_a_newcomer_stays_when_it_becomes_a_member(play: Play) -> None:
+    """links.py: "nobody dials while a link stands, whoever has made it"."""
+
+    async def test(net: Net) -> None:
+        proposer = await net.station(P1)
+        newcomer = await net.station(A4)
+        await until(lambda: proposer.connected and newcomer.connected, "the newcomer has dialed")
+        for station in (proposer, newcomer):
+            station.links.relink(members(A1, A2, A3, A4))
+        newcomer.send(P1, vote(1))
+        proposer.send(A4, vote(2))
+        await until(lambda: proposer.messages and newcomer.messages, "the link goes on")
+        assert (proposer.disconnected, newcomer.disconnected) == ([], [])
+        assert A4 in proposer.links._dialers
+        assert P1 not in newcomer.links._dialers
+        # And when it breaks, the usual one dials.
+        newcomer.links.connected[P1].abort()
+        await until(lambda: len(newcomer.connected) == 2, "the proposer has dialed")
+        assert not newcomer.links.connected[P1].dialed
+
+    play(test)
+
+
+def test_one_link_stands_when_both_sides_dial_at_the_same_time(play: Play) -> None:
+    """links.py: both sides choose the same one of two connections that cross."""
+
+    async def test(net: Net) -> None:
+        everybody = members(A1, A2, A3, A4)
+        one = await net.station(A1)
+        other = await net.station(A4)
+        for station, peer in ((one, A4), (other, A1)):
+            station.links.relink(everybody)
+            task = station.links._dialers.pop(peer, None)
+            if task is not None:
+                task.cancel()
+            await station.links._dial(peer, "127.0.0.1", net.ports[peer])
+        await until(lambda: A4 in one.links.connected and A1 in other.links.connected, "a link")
+        await until(lambda: not one.links._unproven and not other.links._unproven, "both decided")
+        await until(lambda: one.links.connected[A4].dialed, "that of the lower name")
+        await until(lambda: not other.links.connected[A1].dialed, "the same one")
+        one.send(A4, vote(1))
+        await until(lambda: other.messages, "messages pass")
+
+    play(test)
+
+
+def test_a_link_is_closed_when_its_place_is_another_nodes(play: Play) -> None:
+    """links.relink: what a replaced acceptor says counts for nothing, and its place is taken."""
+
+    async def test(net: Net) -> None:
+        one, two = await pair(net)
+        net.ports[A21] = net.ports[A2]
+        one.links.relink(members(A1, A21, A3))
+        await until(lambda: one.disconnected == [A2], "the link is closed")
+        await until(lambda: two.disconnected == [A1], "on both sides")
+        await until(lambda: "this is acceptor-2, not acceptor-2.1" in two.reasons, "the next life")
+
+    play(test)
+
+
+def test_a_link_stays_when_its_node_has_merely_left(play: Play) -> None:
+    """links.relink: "it may want to know"."""
+
+    async def test(net: Net) -> None:
+        one, two = await pair(net)
+        one.links.relink(members(A1, A3))
+        one.send(A2, vote(1))
+        await until(lambda: two.messages, "it still hears")
+        assert A2 not in one.links._dialers
+        assert one.disconnected == []
+
+    play(test)
+
+
+def test_a_later_life_is_found_when_only_the_founding_is_known(play: Play) -> None:
+    """handshake.py: "the link is then one with the later life"."""
+
+    async def test(net: Net) -> None:
+        later = await net.station(A21)
+        net.ports[A2] = net.ports[A21]
+        one = await net.station(A1)
+        await until(lambda: one.connected and later.connected, "a link stands")
+        assert [peer.node for peer in one.connected] == [A21]
+        one.links.relink(members(A1, A21, A3))
+        one.send(A21, vote(1))
+        await until(lambda: later.messages, "the link goes on")
+        assert one.disconnected == later.disconnected == []
+
+    play(test)
+
+
+def test_a_link_of_an_older_version_is_closed_when_more_is_needed(play: Play) -> None:
+    """versions.py: whoever would overlook a change is refused, and told what to upgrade."""
+
+    async def test(net: Net) -> None:
+        needed = [1]
+        acceptor = await net.station(A1, needs=lambda node: needed[0])
+        learner = await net.station(L1, wire_version=2)
+        await until(lambda: acceptor.connected and learner.connected, "a link stands")
+        needed[0] = 3
+        acceptor.links.relink(members(A1, A2))
+        await until(lambda: learner.disconnected, "it is closed")
+        assert acceptor.reasons[0] == (
+            "learner-1 speaks version 2 of the messages between nodes, acceptor-1 needs version 3 "
+            "or later: upgrade learner-1"
+        )
+        await until(lambda: len(acceptor.reasons) > 1, "and refused when it dials again")
 
     play(test)

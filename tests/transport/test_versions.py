@@ -24,6 +24,7 @@ from paxos.transport.handshake import Challenge
 from paxos.transport.links import Identity
 from paxos.transport.versions import (
     CUT_VERSION,
+    MEMBERS_VERSION,
     WIRE_VERSION,
     WIRE_VERSION_MIN,
     Speaker,
@@ -59,6 +60,16 @@ def tag(kind: type[Any]) -> str:
 
 OLD = sorted(typing.get_args(wire_v1.AnyMessage), key=tag)
 NEW = sorted(typing.get_args(messages.AnyMessage), key=tag)
+SINCE_3 = {
+    messages.Configuration,
+    messages.AskConfiguration,
+    messages.Joining,
+    messages.AskWhole,
+    messages.Whole,
+    messages.ChangeMembers,
+    messages.MembersChanged,
+}
+"""What came with membership changes; everything else of today is of version 2 at the latest."""
 INSIDE = ("AcceptedValue", "Registration", "Batch", "OpenSession", "Envelope")
 """What travels inside messages."""
 UNION_TYPES = (types.UnionType, typing.Union)
@@ -158,8 +169,12 @@ def test_version_1_is_what_version_1_knew(role: Role) -> None:
 def test_a_message_is_as_new_as_the_version_when_no_older_one_knew_it(role: Role) -> None:
     """versions.py: a message that somebody forgot is held back, never sent to a stranger."""
     old = {tag(kind) for kind in kinds(wire_v1, role)}
-    for kind in NEW:
-        assert since(role, kind) == (1 if tag(kind) in old else WIRE_VERSION)
+    for kind in kinds(messages, role):
+        older = 1 if tag(kind) in old else 2
+        assert since(role, kind) == (3 if kind in SINCE_3 else older), kind
+    for kind in set(NEW) - set(kinds(messages, role)):
+        assert since(role, kind) == WIRE_VERSION
+    assert known(role, 2) == set(kinds(messages, role)) - SINCE_3
     assert since(role, messages.Registration) == WIRE_VERSION
     assert known(role, WIRE_VERSION) is None
 
@@ -173,10 +188,18 @@ def test_a_message_is_new_where_a_role_did_not_know_it() -> None:
 def test_a_newer_version_is_needed_by_those_who_would_overlook_a_cut() -> None:
     """DESIGN rules 4 and 9: no-ops must not be proposed in slots that were cut off."""
     for node in (P1, L1):
-        assert version_needed(node, cut=True) == CUT_VERSION
-        assert version_needed(node, cut=False) == WIRE_VERSION_MIN
+        assert version_needed(node, cut=True, changed=False) == CUT_VERSION
+        assert version_needed(node, cut=False, changed=False) == WIRE_VERSION_MIN
     for node in (A1, node_id(Role.DISCOVERY), NodeId("client-1")):
-        assert version_needed(node, cut=True) == WIRE_VERSION_MIN
+        assert version_needed(node, cut=True, changed=False) == WIRE_VERSION_MIN
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_newer_version_is_needed_by_those_who_would_overlook_a_change(cut: bool) -> None:
+    """DESIGN rule 11: whoever counts quorums must count those of the members in force."""
+    for node in (P1, A1, L1, NodeId("client-1"), NodeId("acceptor-9.1")):
+        assert version_needed(node, cut=cut, changed=True) == MEMBERS_VERSION
+    assert version_needed(node_id(Role.DISCOVERY), cut=cut, changed=True) == WIRE_VERSION_MIN
 
 
 @pytest.mark.parametrize(
@@ -201,10 +224,10 @@ def test_two_nodes_disagree_when_one_speaks_less_than_the_other_needs(
         assert said is None or re.fullmatch(trouble or "", said)
 
 
-@pytest.mark.parametrize("text", ["", "0", "3", "one", "01", "-1"])
+@pytest.mark.parametrize("text", ["", "0", "4", "one", "01", "-1"])
 def test_a_version_is_refused_when_this_program_does_not_speak_it(text: str) -> None:
     """STYLE: an error names the key, the bad value and what would be good."""
-    with pytest.raises(ConfigurationError, match=f"PAXOS_WIRE_VERSION = '{text}': must be 1 to 2"):
+    with pytest.raises(ConfigurationError, match=f"PAXOS_WIRE_VERSION = '{text}': must be 1 to 3"):
         wire_version({"PAXOS_WIRE_VERSION": text})
 
 
@@ -291,7 +314,7 @@ def test_a_hello_is_refused_when_its_versions_make_no_sense(needs: int, speaks: 
     refuses(side(B), hello(needs=needs, speaks=speaks), "are none")
 
 
-@pytest.mark.parametrize("changes", [{"speaks": 3}, {"needs": 2}, {"speaks": 1}])
+@pytest.mark.parametrize("changes", [{"speaks": 4}, {"needs": 2}, {"speaks": 1}])
 def test_a_challenge_is_refused_when_its_versions_were_changed_on_the_way(
     changes: dict[str, int],
 ) -> None:
@@ -429,7 +452,6 @@ def test_a_link_is_closed_with_a_reason_when_more_is_needed_than_was_agreed_on(
         handshake = side(
             L1,
             A1,
-            known=frozenset(net.membership.nodes),
             acceptors=net.membership.acceptors,
             wire_version=1,
         )

@@ -26,6 +26,8 @@ class _Snapshot:
         labels = {"node": str(state["node"])}
         for name in ("healthy", "ready", "uptime_s", "memory_bytes"):
             yield self._gauge(f"paxos_node_{name}", float(state[name]), labels)
+        for name in ("epoch", "member"):
+            yield self._gauge(f"paxos_node_{name}", float(state["membership"][name]), labels)
         if (volume := state.get("volume_bytes")) is not None:
             yield self._gauge("paxos_node_volume_bytes", float(volume), labels)
         runtime = state.get("runtime", {})

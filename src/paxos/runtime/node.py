@@ -24,6 +24,7 @@ from paxos.core.effects import (
     Disconnected,
     Event,
     Received,
+    Relink,
     Send,
     SetTimer,
     Start,
@@ -39,7 +40,16 @@ from paxos.core.quorum import Membership
 from paxos.core.settings import Settings
 from paxos.core.stepper import Stepper
 from paxos.core.trace import Level, Trace
-from paxos.core.types import NO_BALLOT, Ballot, NodeId, Slot, number_of, role_of
+from paxos.core.types import (
+    NO_BALLOT,
+    Ballot,
+    NodeId,
+    Role,
+    Slot,
+    number_of,
+    place_of,
+    role_of,
+)
 from paxos.transport.handshake import Peer
 from paxos.transport.links import Links
 from paxos.transport.versions import WIRE_VERSION
@@ -79,7 +89,7 @@ class NodeRuntime:
         self.log = log
         self.role_object = role
         self._node = node
-        self._membership = membership
+        self._discovery = membership.discovery
         self._settings = settings
         self._stepper = stepper
         self._clock = clock
@@ -111,6 +121,7 @@ class NodeRuntime:
     async def start(self, links: Links, bind: str) -> None:
         """Listen and dial, then let the role begin. Raises ConfigurationError for a taken port."""
         self._links = links
+        self._relink()
         await links.start(bind, self._peer_port)
         self.note(
             Trace(
@@ -166,6 +177,8 @@ class NodeRuntime:
                 self._timers.cancel(effect.name)  # type: ignore[union-attr]
             elif kind is Trace:
                 self.note(effect)  # type: ignore[arg-type]
+            elif kind is Relink:
+                self._relink()
             elif kind is WritePart and self.snapshots is not None:
                 self.snapshots.write(effect)  # type: ignore[arg-type]
             elif kind is TakeSnapshot and self.snapshots is not None:
@@ -180,6 +193,13 @@ class NodeRuntime:
         # Looked at in every turn: a queue can pass its bound and fall below it within one.
         if self.resume is not None and isinstance(role, Gateway) and role.relieved:
             self.resume()
+
+    def _relink(self) -> None:
+        """Keep links with the members of the newest configuration that the role knows."""
+        view = self.role_object.view
+        self._addresses.adopt(view.configuration.members.addresses)
+        if self._links is not None:
+            self._links.relink(view.membership)
 
     def _on_timer(self, name: str) -> None:
         self.submit(TimerFired(name=name))
@@ -257,19 +277,19 @@ class NodeRuntime:
 
     def _register(self) -> None:
         """Tell discovery who and where this node is, again and again."""
-        if self._stopped or self._links is None or self._node == self._membership.discovery:
+        if self._stopped or self._links is None or self._node == self._discovery:
             return
         register = Register(
             node=self._node,
             host=self._host,
             peer_port=self._peer_port,
-            page_port=self._page_ports[self._node],
+            page_port=self._page_ports[place_of(self._node)],
             incarnation=self._incarnation,
             cluster=self.cluster(),
             leader=self._leader_ballot(),
             summary=readiness.summary(self.role_object, self._upkeep()),
         )
-        self._links.send((self._membership.discovery,), register)
+        self._links.send((self._discovery,), register)
         self._links.flush()
         self._registration = self.loop.call_later(
             self._settings.timeouts.registration_ms / 1000, self._register
@@ -288,7 +308,8 @@ class NodeRuntime:
         """Return the identity of the cluster that this node is a member of, or ""."""
         role = self.role_object
         if isinstance(role, Acceptor):
-            return role.cluster if role.voting else ""
+            # One that joins was made for that cluster, and must get into no other.
+            return role.cluster if role.voting or role.joining else ""
         if isinstance(role, Proposer | Learner | Gateway):
             return role.cluster
         return ""
@@ -307,8 +328,47 @@ class NodeRuntime:
 
     @property
     def neighbours(self) -> list[tuple[str, int]]:
-        """Every node with its page port."""
-        return list(self._page_ports.items())
+        """Every member whose page port is known, with it."""
+        ports = {node: self._page_port(node) for node in self.role_object.view.membership.nodes}
+        return [(node, port) for node, port in ports.items() if port is not None]
+
+    def _page_port(self, node: NodeId) -> int | None:
+        return self._page_ports.get(place_of(node)) or self._addresses.page_port(node)
+
+    def _membership(self) -> dict[str, Any]:
+        """Return what `/state` shows of the configuration in force."""
+        view = self.role_object.view
+        members = view.membership
+        return {
+            "epoch": view.epoch,
+            "slot": view.slot,
+            "acceptors": list(members.acceptors),
+            "proposers": list(members.proposers),
+            "learners": list(members.learners),
+            "clients": list(members.gateways),
+            "member": self._node in members.nodes,
+        }
+
+    def members(self) -> dict[str, Any]:
+        """Return what `MEMBER LIST` shows: the configuration in force, as this node knows it."""
+        known = self._membership()
+        roles = ("proposers", "acceptors", "learners", "clients")
+        return {
+            "epoch": known["epoch"],
+            "slot": known["slot"],
+            "cluster": self.cluster(),
+            **{role: [self._described(node) for node in known[role]] for role in roles},
+        }
+
+    def _described(self, node: NodeId) -> dict[str, Any]:
+        """Return what is known here of one member: where it is, and for acceptors if it votes."""
+        described: dict[str, Any] = {"node": node, "page_port": self._page_port(node)}
+        if role_of(node) is Role.ACCEPTOR and isinstance(self.role_object, Gateway):
+            quorum = self.role_object.status().quorum
+            described["voting"] = node in quorum.voting
+            if node in quorum.abstaining:
+                described["reason"] = quorum.abstaining[node]
+        return described
 
     def state(self) -> dict[str, Any]:
         """Return what `/state` shows."""
@@ -333,6 +393,7 @@ class NodeRuntime:
             "reason": reason,
             "memory_bytes": _memory_bytes(),
             "volume_bytes": self._volume_bytes(),
+            "membership": self._membership(),
             "links": self._links_state(now),
             "runtime": {
                 "messages_dropped": self._links.dropped if self._links else 0,
@@ -357,7 +418,7 @@ class NodeRuntime:
             return acceptor_upkeep(
                 self._node,
                 acceptor,
-                self._membership,
+                role.view.membership,
                 self._settings.limits,
                 age_s=self._sighting.age_s(now),
                 volume_bytes=self._volume_bytes(),
@@ -370,7 +431,7 @@ class NodeRuntime:
             return learner_upkeep(
                 self._node,
                 learner,
-                self._membership,
+                role.view.membership,
                 self._settings.limits,
                 age_s=self._sighting.age_s(now),
             )
@@ -379,7 +440,8 @@ class NodeRuntime:
     def _links_state(self, now: float) -> list[dict[str, Any]]:
         connected = self._links.connected if self._links else {}
         state: list[dict[str, Any]] = []
-        for peer in self._membership.nodes:
+        # Members first; then whoever else has a link: one that joins, one that was removed.
+        for peer in dict.fromkeys((*self.role_object.view.membership.nodes, *connected)):
             link = connected.get(peer)
             if link is not None:
                 since = self.loop.time() - link.since
@@ -404,7 +466,7 @@ class NodeRuntime:
     def readiness(self) -> tuple[bool, str]:
         """Tell whether this node can do its job; if not, why."""
         connected = frozenset(self._links.connected) if self._links else frozenset()
-        return readiness.judge(self.role_object, self._membership, connected)
+        return readiness.judge(self.role_object, connected)
 
     def metrics(self) -> bytes:
         """Return the metrics in Prometheus's text format."""

@@ -10,10 +10,12 @@ from paxos.core.discovery import Discovery
 from paxos.core.gateway import Gateway
 from paxos.core.learner import Learner
 from paxos.core.proposer import Proposer
-from paxos.core.quorum import Membership
 from paxos.core.types import NodeId
 
 from .upkeep import AcceptorUpkeep, LearnerUpkeep, restoring
+
+NO_MEMBER = "it is no member of the cluster (any more)"
+"""Why a node is not ready that the configuration in force does not name."""
 
 SUMMARY_CHARACTERS_MAX = 200
 """How long a node's line in discovery's table may be."""
@@ -21,10 +23,13 @@ SUMMARY_CHARACTERS_MAX = 200
 
 def judge(
     role: Acceptor | Proposer | Learner | Gateway | Discovery,
-    membership: Membership,
     connected: Set[NodeId],
 ) -> tuple[bool, str]:
     """Tell whether the role can do its job; if not, why, in a sentence."""
+    membership = role.view.membership
+    if role.node not in membership.nodes and not isinstance(role, Acceptor):
+        # An acceptor says by itself what it is instead: joining, removed.
+        return False, NO_MEMBER
     match role:
         case Acceptor():
             status = role.status()
@@ -67,6 +72,8 @@ def summary(
 
 
 def _doing(role: Acceptor | Proposer | Learner | Gateway | Discovery) -> str:
+    if role.node not in role.view.membership.nodes and not isinstance(role, Acceptor):
+        return NO_MEMBER
     match role:
         case Acceptor():
             acceptor = role.status()

@@ -14,6 +14,10 @@
 A proof is an HMAC-SHA-256, keyed with the secret, over both sides' names, clusters and nonces, so
 that it can be neither replayed nor reflected. Sans-I/O: bytes of nonce are an argument.
 
+Whoever knows the secret may be any node at all: which nodes are members changes while others run,
+and roles know what a stranger's word is worth. A dialer may know an earlier life of an acceptor
+than the one that has its place now: the link is then one with the later life.
+
 `speaks` is the highest version of the messages that a node knows, `needs` the lowest that it can do
 with on this link (see versions.py). Nodes of version 1 know nothing of them: they leave both
 unread, say neither, and prove only what they know. So that they still understand a newer node, the
@@ -24,13 +28,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
 
 from paxos.core.errors import RemoteProtocolError
-from paxos.core.types import NodeId
+from paxos.core.types import NodeId, life_of, place_of
 
 from .versions import WIRE_VERSION, WIRE_VERSION_MIN, Speaker, disagreement
 
@@ -39,6 +44,11 @@ HANDSHAKE_VERSION = 1
 
 NONCE_BYTES = 16
 HANDSHAKE_FRAME_BYTES_MAX = 4096
+
+_NAME = re.compile(
+    r"discovery|(proposer|learner|client)-[1-9]\d?|acceptor-[1-9]\d?(\.[1-9]\d{0,8})?", re.ASCII
+)
+"""A well-formed name: only acceptors have later lives."""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="hello"):
@@ -105,8 +115,8 @@ class HandshakeRefused(RemoteProtocolError):
 
 class Handshake:
     """One side of a handshake. `wanted` is the node that a dialer means to reach, None for a
-    listener. `known` are the nodes of the configuration, `acceptors` those that make quorums.
-    `wire_version` is what this node speaks, `needs` what it must speak with a node at least.
+    listener. `acceptors` are those that the cluster was founded with. `wire_version` is what this
+    node speaks, `needs` what it must speak with a node at least.
     """
 
     def __init__(
@@ -117,7 +127,6 @@ class Handshake:
         incarnation: int,
         secret: bytes,
         nonce: bytes,
-        known: frozenset[NodeId],
         acceptors: tuple[NodeId, ...],
         wanted: NodeId | None,
         wire_version: int = WIRE_VERSION,
@@ -128,7 +137,6 @@ class Handshake:
         self._incarnation = incarnation
         self._secret = secret
         self._nonce = nonce
-        self._known = known
         self._acceptors = acceptors
         self._wanted = wanted
         self._speaks = wire_version
@@ -177,7 +185,7 @@ class Handshake:
                 raise self._refuse(f"{type(message).__name__} is out of turn")
 
     def _on_hello(self, message: Hello) -> Challenge:
-        if message.wanted != self._node:
+        if not stands_for(self._node, message.wanted):
             raise self._refuse(f"this is {self._node}, not {message.wanted[:40]}")
         self._peer = self._check(message)
         self._hello = message
@@ -198,7 +206,8 @@ class Handshake:
         return self._challenge
 
     def _on_challenge(self, message: Challenge) -> tuple[Proof, Peer]:
-        if message.node != self._wanted or self._hello is None:
+        wanted = self._wanted
+        if wanted is None or self._hello is None or not stands_for(message.node, wanted):
             raise self._refuse(f"{message.node[:40]} answered in place of {self._wanted}")
         peer = self._check(message)
         if not hmac.compare_digest(message.proof, self._proof(b"listener", self._hello, message)):
@@ -218,8 +227,8 @@ class Handshake:
         node, cluster = message.node, message.cluster
         if message.version != HANDSHAKE_VERSION:
             raise self._refuse(f"handshake version {message.version} is not {HANDSHAKE_VERSION}")
-        if node not in self._known or node == self._node:
-            raise self._refuse(f"{node[:40]} is not another node of this configuration")
+        if not _NAME.fullmatch(node) or node == self._node:
+            raise self._refuse(f"{node[:40]} is not the name of another node")
         if cluster and self._cluster and cluster != self._cluster:
             raise self._refuse(
                 f"{node} belongs to cluster {cluster[:40]}, {self._node} to {self._cluster}"
@@ -266,3 +275,13 @@ class Handshake:
 
     def _refuse(self, reason: str) -> HandshakeRefused:
         return HandshakeRefused(reason, Refusal(reason=reason))
+
+
+def stands_for(node: str, wanted: str) -> bool:
+    """Tell whether a node is the one that is wanted, or a later life of its place."""
+    if node == wanted:
+        return True
+    if not (_NAME.fullmatch(node) and _NAME.fullmatch(wanted)):
+        return False
+    one, other = NodeId(node), NodeId(wanted)
+    return place_of(one) == place_of(other) and life_of(one) > life_of(other)

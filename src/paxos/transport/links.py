@@ -1,10 +1,14 @@
 """Links to the other nodes: who dials whom, reconnecting, bounded queues.
 
 One full-duplex connection per pair of nodes that talk. Between two roles always the same one
-dials, so no two connections race for one pair. A frame for a node without a link is dropped: the
-roles send again in time, and nothing stale is ever delivered late by a queue. A link that holds
-more than `link_bytes_max` for a slow node is closed. A message that a node of an older version does
-not know is not sent to it either (see versions.py).
+dials, so no two connections race for one pair; and nobody dials while a link stands, whoever has
+made it. Which nodes there are may change at run time (`relink`): an acceptor that is no member yet
+is known to nobody, and dials all that it would talk to itself.
+
+A frame for a node without a link is dropped: the roles send again in time, and nothing stale is
+ever delivered late by a queue. A link that holds more than `link_bytes_max` for a slow node is
+closed. A message that a node of an older version does not know is not sent to it either (see
+versions.py).
 
 A dead host (no FIN, as after a cut cable or a disconnected container) is found by the kernel:
 TCP_USER_TIMEOUT and keep-alives, so that no process has to wake up for pings.
@@ -22,7 +26,7 @@ import msgspec
 from paxos.core.effects import LINGER_MS
 from paxos.core.errors import ConfigurationError, RemoteProtocolError
 from paxos.core.quorum import Membership
-from paxos.core.types import NodeId, Role, number_of, role_of
+from paxos.core.types import NodeId, Role, number_of, place_of, role_of
 
 from .framing import FrameReader, frame
 from .handshake import (
@@ -31,6 +35,7 @@ from .handshake import (
     HandshakeMessage,
     HandshakeRefused,
     Peer,
+    stands_for,
 )
 from .versions import WIRE_VERSION, WIRE_VERSION_MIN, Speaker, disagreement, known
 
@@ -52,9 +57,21 @@ _DIALS: dict[Role, tuple[Role, ...]] = {
 }
 
 
+_JOINING_DIALS = (Role.ACCEPTOR, Role.PROPOSER, Role.LEARNER, Role.DISCOVERY)
+
+
 def dialed_by(node: NodeId, membership: Membership) -> tuple[NodeId, ...]:
-    """Return the nodes that a node dials; within one role the lower number dials the higher."""
+    """Return the nodes that a node dials; within one role the lower number dials the higher.
+
+    An acceptor that is no member dials everybody that acceptors talk to, except who has its place.
+    """
     role = role_of(node)
+    if role is Role.ACCEPTOR and node not in membership.acceptors:
+        return tuple(
+            other
+            for other in membership.nodes
+            if role_of(other) in _JOINING_DIALS and place_of(other) != place_of(node)
+        )
     return tuple(
         other
         for other in membership.nodes
@@ -95,6 +112,7 @@ class Link(asyncio.Protocol):
     def __init__(self, links: Links, wanted: NodeId | None) -> None:
         self._links = links
         self._wanted = wanted
+        self.dialed = wanted is not None
         self._reader = FrameReader(HANDSHAKE_FRAME_BYTES_MAX)
         self._handshake: Handshake | None = None
         self._transport: asyncio.Transport | None = None
@@ -117,11 +135,11 @@ class Link(asyncio.Protocol):
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         _set_options(transport.get_extra_info("socket"))
         if self._wanted is None and not self._links.admit(self):
-            self._close_with("too many connections are waiting to prove themselves")
+            self.close_with("too many connections are waiting to prove themselves")
             return
         self._handshake = self._links.handshake(self._wanted)
         self._deadline = self._links.loop.call_later(
-            HANDSHAKE_SECONDS, self._close_with, "the handshake took too long"
+            HANDSHAKE_SECONDS, self.close_with, "the handshake took too long"
         )
         if hello := self._handshake.begin():
             self._say(hello)
@@ -140,11 +158,11 @@ class Link(asyncio.Protocol):
         except HandshakeRefused as refused:
             if refused.reply is not None:
                 self._say(refused.reply)
-            self._close_with(str(refused))
+            self.close_with(str(refused))
         except RemoteProtocolError as error:
-            self._close_with(str(error))
+            self.close_with(str(error))
         except msgspec.DecodeError as error:
-            self._close_with(f"a frame that is no message: {error}")
+            self.close_with(f"a frame that is no message: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever cares."""
@@ -185,7 +203,8 @@ class Link(asyncio.Protocol):
         address = self._transport.get_extra_info("peername") if self._transport else None
         return f"{address[0]}:{address[1]}" if address else "somebody"
 
-    def _close_with(self, reason: str) -> None:
+    def close_with(self, reason: str) -> None:
+        """Close because of what the other side did or is."""
         self._links.events.on_refused(self.who(), reason)
         self.close()
 
@@ -231,7 +250,7 @@ class Link(asyncio.Protocol):
 
 
 class Links:
-    """All links of one node.
+    """All links of one node. `membership` is that of the founding; `relink` tells a newer one.
 
     `wire_version` is the version of the messages that it speaks at most; `needs` is the version
     that a peer must speak at least, and may rise while the node runs. `dropped` counts messages for
@@ -270,7 +289,7 @@ class Links:
         self._addresses = addresses
         self._wire_version = wire_version
         self._needs = needs
-        self._known = frozenset(membership.nodes)
+        self._founding = membership.acceptors
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
             message_type | Identity
@@ -280,7 +299,7 @@ class Links:
         self._dirty: list[Link] = []
         self._lingering: list[Link] = []
         self._server: asyncio.Server | None = None
-        self._dialers: list[asyncio.Task[None]] = []
+        self._dialers: dict[NodeId, asyncio.Task[None]] = {}
 
     async def start(self, bind: str, port: int) -> None:
         """Listen, and begin to dial. Raises ConfigurationError when the port cannot be had."""
@@ -293,12 +312,38 @@ class Links:
                 f"the node-to-node port {bind}:{port} of {self._node} cannot be used: "
                 f"{error.strerror or error}"
             ) from error
-        for node in dialed_by(self._node, self._membership):
-            self._dialers.append(self.loop.create_task(self._dial_forever(node)))
+        self._dial_members()
+
+    def relink(self, membership: Membership) -> None:
+        """Keep links with these nodes from now on.
+
+        A link with a node whose place another one has now is closed. So is one with a node that
+        speaks a version with which it could overlook the change. Who has merely left stays linked:
+        it may want to know.
+        """
+        self._membership = membership
+        successors = {place_of(node): node for node in membership.nodes}
+        for node, link in list(self._links.items()):
+            successor = successors.get(place_of(node), node)
+            if link.peer is not None and link.peer.version < self._needs(node):
+                link.close_with(self._trouble(link.peer) or "it speaks too old a version")
+            elif successor not in (node, self._node):
+                link.close()
+        if self._server is not None:
+            self._dial_members()
+
+    def _dial_members(self) -> None:
+        """Dial those that this node dials, and no others."""
+        wanted = dialed_by(self._node, self._membership)
+        for node in [node for node in self._dialers if node not in wanted]:
+            self._dialers.pop(node).cancel()
+        for node in wanted:
+            if node not in self._dialers:
+                self._dialers[node] = self.loop.create_task(self._dial_forever(node))
 
     async def stop(self) -> None:
         """Stop listening and dialing, close every link."""
-        for dialer in self._dialers:
+        for dialer in self._dialers.values():
             dialer.cancel()
         if self._server is not None:
             self._server.close()
@@ -309,6 +354,8 @@ class Links:
         """Keep one link to a node; wait longer after each failure, up to half a second."""
         delay = REDIAL_SECONDS_MIN
         while True:
+            while (standing := self._standing(node)) is not None:
+                await asyncio.shield(standing.closed)
             for host, port in self._addresses(node):
                 link = await self._dial(node, host, port)
                 if link is None:
@@ -319,6 +366,10 @@ class Links:
                     break
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, REDIAL_SECONDS_MAX)
+
+    def _standing(self, node: NodeId) -> Link | None:
+        """Return the link with a node, or with a later life of its place."""
+        return next((link for peer, link in self._links.items() if stands_for(peer, node)), None)
 
     async def _dial(self, node: NodeId, host: str, port: int) -> Link | None:
         try:
@@ -357,8 +408,7 @@ class Links:
             incarnation=self._incarnation,
             secret=self._secret,
             nonce=self._nonce(),
-            known=self._known,
-            acceptors=self._membership.acceptors,
+            acceptors=self._founding,
             wanted=wanted,
             wire_version=self._wire_version,
             needs=self._needs,
@@ -368,16 +418,22 @@ class Links:
         """Raise RemoteProtocolError when this node has come to need a newer version than was
         agreed on in the handshake, which may have begun before.
         """
+        if trouble := self._trouble(peer):
+            raise RemoteProtocolError(trouble)
+
+    def _trouble(self, peer: Peer) -> str | None:
         ours = Speaker(self._node, self._wire_version, self._needs(peer.node))
         theirs = Speaker(peer.node, peer.version, WIRE_VERSION_MIN)
-        if trouble := disagreement(theirs, ours):
-            raise RemoteProtocolError(trouble)
+        return disagreement(theirs, ours)
 
     def established(self, link: Link, peer: Peer) -> None:
         """A connection has proven itself: it replaces an older one of the same node."""
         self._unproven.discard(link)
         older = self._links.get(peer.node)
         if older is not None:
+            if self._loses(link, older, peer):
+                link.close()
+                return
             self._links.pop(peer.node)
             older.abort()
             self.events.on_disconnected(peer.node)
@@ -386,6 +442,18 @@ class Links:
             # The handshake may have begun before this node had a cluster to show.
             self._write(link, Identity(cluster=self._cluster()))
         self.events.on_connected(peer)
+
+    def _loses(self, link: Link, older: Link, peer: Peer) -> bool:
+        """Tell whether a connection gives way to an older one: both sides have dialed at the same
+        time, and must choose the same one of the two.
+        """
+        crossing = (
+            link.dialed != older.dialed
+            and older.peer is not None
+            and older.peer.incarnation == peer.incarnation
+            and self.loop.time() - older.since < HANDSHAKE_SECONDS
+        )
+        return crossing and link.dialed != (self._node < peer.node)
 
     def receive(self, link: Link, peer: Peer, body: bytes) -> None:
         """Decode one frame and hand it over. Raises RemoteProtocolError for what is no message."""

@@ -24,7 +24,7 @@ from paxos.core import messages as m
 from paxos.core.errors import ConfigurationError
 from paxos.core.types import NodeId, Role, role_of
 
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 """The version of the messages in `core/messages.py`."""
 
 WIRE_VERSION_MIN = 1
@@ -32,6 +32,9 @@ WIRE_VERSION_MIN = 1
 
 CUT_VERSION = 2
 """Since this version proposers and learners know that an acceptor may have cut its log."""
+
+MEMBERS_VERSION = 3
+"""Since this version nodes know that the log may have changed who the members are."""
 
 WIRE_VERSION_VARIABLE = "PAXOS_WIRE_VERSION"
 """Environment variable that holds a node back at an older version, for tests of upgrades alone."""
@@ -89,6 +92,21 @@ _KNOWN: dict[int, dict[Role, tuple[type[Any], ...]]] = {
         ),
         Role.DISCOVERY: (m.Register, m.Book),
     },
+    2: {
+        Role.PROPOSER: (),
+        Role.ACCEPTOR: (
+            m.Reminder,
+            m.SnapshotOffer,
+            m.AskSnapshot,
+            m.SnapshotPart,
+            m.SnapshotKept,
+            m.Votes,
+            m.Values,
+        ),
+        Role.LEARNER: (m.AskSnapshot, m.SnapshotPart, m.SnapshotKept, m.AskBackup),
+        Role.CLIENT: (m.BackupReady, m.SnapshotPart),
+        Role.DISCOVERY: (),
+    },
 }
 """What each role understands since each version. What stands in none of them is as new as
 `WIRE_VERSION`: so a message that somebody forgot here is held back, never sent to a stranger."""
@@ -109,12 +127,17 @@ def known(role: Role, version: int) -> frozenset[type[Any]] | None:
     return frozenset(kind for at in _KNOWN if at <= version for kind in _KNOWN[at][role])
 
 
-def version_needed(peer: NodeId, *, cut: bool) -> int:
-    """Return the version that a peer must speak with a node whose log is `cut`, or is not.
+def version_needed(peer: NodeId, *, cut: bool, changed: bool) -> int:
+    """Return the version that a peer must speak with a node whose log is `cut`, or is not, and
+    that knows of members who have `changed` since the founding, or does not.
 
     An older proposer overlooks `Promise.base`: it would take the slots that were cut off for
-    empty and propose no-ops in them. An older learner can never get past them.
+    empty and propose no-ops in them. An older learner can never get past them. Whoever counts
+    quorums of the founding's acceptors when those are others now breaks safety (rule 11), and an
+    older client node would send to nodes that are gone; discovery counts nothing.
     """
+    if changed and role_of(peer) is not Role.DISCOVERY:
+        return MEMBERS_VERSION
     if cut and role_of(peer) in (Role.PROPOSER, Role.LEARNER):
         return CUT_VERSION
     return WIRE_VERSION_MIN
