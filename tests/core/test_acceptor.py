@@ -609,6 +609,7 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
         "highest_slot": 2,
         "decided": 0,
         "leader_ballot": 202,
+        "epoch": 0,
         "accepts": 1,
         "nacks": 1,
         "keeping": {

@@ -540,6 +540,7 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
         "reads": 0,
         "reads_waiting": 1,
         "caught_up": False,
+        "epoch": 0,
         "snapshots": {
             "kept_slot": 0,
             "kept": {},

@@ -6,7 +6,15 @@ import msgspec
 import pytest
 
 from paxos.core import effects, messages
-from paxos.core.messages import Accepted, AcceptedValue, Message, Registration
+from paxos.core.messages import (
+    Accepted,
+    AcceptedValue,
+    Address,
+    Configuration,
+    Members,
+    Message,
+    Registration,
+)
 from paxos.core.types import Ballot, NodeId, Slot
 
 UNIONS = {
@@ -17,6 +25,14 @@ UNIONS = {
 }
 KINDS = get_args(messages.AnyMessage)
 RECORDS = get_args(effects.AnyRecord)
+
+MEMBERS = Members(
+    acceptors=(NodeId("acceptor-1"), NodeId("acceptor-4")),
+    proposers=(NodeId("proposer-1"),),
+    learners=(NodeId("learner-1"),),
+    gateways=(NodeId("client-1"),),
+    addresses={NodeId("acceptor-4"): ("h", 17011, 8011)},
+)
 
 SAMPLES: dict[Any, Any] = {
     int: 7,
@@ -38,6 +54,11 @@ SAMPLES: dict[Any, Any] = {
         Registration(node=NodeId("learner-1"), host="h", peer_port=1, page_port=2, incarnation=3)
     ],
     list[bytes]: [b"a", b""],
+    bool: True,
+    Members: MEMBERS,
+    dict[NodeId, Address]: {"acceptor-4": ("h", 17011, 8011)},
+    Address | None: ("h", 17011, 8011),
+    Configuration: Configuration(epoch=2, slot=Slot(9), ballot=Ballot(101), members=MEMBERS),
 }
 
 

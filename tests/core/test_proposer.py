@@ -631,6 +631,7 @@ def test_status_is_an_immutable_snapshot_when_taken() -> None:
         "queued": 0,
         "voting": ["acceptor-1", "acceptor-2", "acceptor-3"],
         "abstaining": {},
+        "epoch": 0,
         "elections": 1,
         "proposals": 1,
     }

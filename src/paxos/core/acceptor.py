@@ -10,6 +10,10 @@ connected belongs to a cluster that already lives. The first configured acceptor
 cluster's identity, the others adopt it. Nobody votes before every acceptor is formatted (one that
 meets an open one of its cluster knows that they were), so whoever is found blank while another is
 `open` has lost its volume, and stays barred.
+
+Joining. A volume may also be made for a living cluster, by an operator (`paxos member`): its
+acceptor writes down what leaders propose and catches up with the rest (keeping.py), and tells
+nobody a vote until a configuration that names it is decided.
 """
 
 from __future__ import annotations
@@ -19,10 +23,12 @@ from typing import assert_never
 
 import msgspec
 
+from .configuring import View
 from .effects import (
     AcceptedEntry,
     AcceptedLog,
     CancelTimer,
+    Configured,
     Connected,
     Cut,
     Disconnected,
@@ -34,6 +40,7 @@ from .effects import (
     Promised,
     Received,
     Recovered,
+    Relink,
     Send,
     SetTimer,
     SnapshotFailed,
@@ -50,16 +57,20 @@ from .messages import (
     Accepted,
     AcceptedValue,
     AcceptorMessage,
+    AskConfiguration,
     AskHighest,
     AskSnapshot,
     AskValues,
     AskVolume,
     AskVotes,
+    AskWhole,
     Canvass,
     CanvassReply,
+    Configuration,
     Heartbeat,
     HeartbeatReply,
     Highest,
+    Joining,
     Nack,
     Prepare,
     Promise,
@@ -70,11 +81,34 @@ from .messages import (
     Values,
     VolumeState,
     Votes,
+    Whole,
 )
 from .quorum import Membership
 from .settings import Settings
 from .trace import Level, Trace
-from .types import NO_BALLOT, Ballot, NodeId, Role, Slot, owner_of, proposer_number_of, role_of
+from .types import (
+    NO_BALLOT,
+    Ballot,
+    NodeId,
+    Role,
+    Slot,
+    owner_of,
+    place_of,
+    proposer_number_of,
+    role_of,
+)
+
+_JOINS = (
+    Accept,
+    Heartbeat,
+    SnapshotOffer,
+    SnapshotPart,
+    SnapshotKept,
+    Votes,
+    Values,
+    AskWhole,
+)
+"""What an acceptor that is no member yet takes in: whatever makes it whole."""
 
 
 class Phase(StrEnum):
@@ -82,8 +116,10 @@ class Phase(StrEnum):
 
     BLANK = "blank"
     FORMATTED = "formatted"
+    JOINING = "joining"
     OPEN = "open"
     BARRED = "barred"
+    REMOVED = "removed"
 
 
 class AcceptorStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +132,7 @@ class AcceptorStatus(msgspec.Struct, frozen=True, kw_only=True):
     highest_slot: Slot
     decided: Slot
     leader_ballot: Ballot
+    epoch: int
     accepts: int
     nacks: int
     keeping: KeepingStatus
@@ -115,7 +152,8 @@ class Acceptor:
     ) -> None:
         self.node = node
         self.log = log
-        self.keeping = Keeping(node, membership, settings, log, snapshots or NoSnapshots())
+        self.view = View(membership, recovered.configuration)
+        self.keeping = Keeping(node, self.view, settings, log, snapshots or NoSnapshots())
         self.promised = recovered.promised
         self.decided = max(recovered.decided, recovered.base)
         # The highest ballot of a leader that raised `decided`; none that was heard of is above
@@ -124,7 +162,7 @@ class Acceptor:
         self.cluster = recovered.stamp.cluster if recovered.stamp else ""
         self.phase = Phase.BLANK
         self.reason = ""
-        self._membership = membership
+        self._founders = membership.acceptors
         self._timeouts = settings.timeouts
         self._limits = settings.limits
         self._others = tuple(a for a in membership.acceptors if a != node)
@@ -141,6 +179,11 @@ class Acceptor:
     def voting(self) -> bool:
         """Whether this acceptor takes part in ballots."""
         return self.phase is Phase.OPEN
+
+    @property
+    def joining(self) -> bool:
+        """Whether this acceptor writes down what is proposed, and tells nobody."""
+        return self.phase is Phase.JOINING
 
     # ------------------------------------------------------------ step
 
@@ -184,7 +227,21 @@ class Acceptor:
                 return [Send(to=(sender,), message=self._volume_state())]
             case VolumeState():
                 return self._on_volume_state(sender, message, dice)
-            case _ if not self.voting:
+            case Configuration():
+                return self._on_configuration(message)
+            case AskConfiguration():
+                return self._told(sender)
+            case (
+                Accept(epoch=epoch)
+                | Heartbeat(epoch=epoch)
+                | AskWhole(epoch=epoch)
+                | SnapshotOffer(epoch=epoch)
+                | SnapshotPart(epoch=epoch)
+                | Votes(epoch=epoch)
+            ) if epoch > self.view.epoch:
+                # What it calls decided, or has a snapshot of, may hold a change of the members.
+                return [Send(to=(sender,), message=AskConfiguration())]
+            case _ if not self.voting and not (self.joining and isinstance(message, _JOINS)):
                 if role_of(sender) is Role.PROPOSER:
                     return [Send(to=(sender,), message=Abstain(reason=self._why_not()))]
                 return []
@@ -217,6 +274,8 @@ class Acceptor:
                 return self.keeping.on_votes(sender, message)
             case Values():
                 return self._on_values(sender, message)
+            case AskWhole():
+                return self._on_ask_whole(sender, message)
             case _:
                 assert_never(message)
 
@@ -259,6 +318,7 @@ class Acceptor:
                     end=end,
                     accepted=accepted,
                     base=self.log.base,
+                    epoch=self.view.epoch,
                 ),
             )
             for begin, end, accepted in parts
@@ -317,8 +377,10 @@ class Acceptor:
         A learner that reads is never late by this: it asks this acceptor for its highest slot,
         and the answer takes along what had stayed behind.
         """
+        if not self.voting:
+            return []
         vote = Accepted(ballot=message.ballot, slot=message.slot)
-        everybody = (*self._membership.learners, proposer)
+        everybody = (*self.view.membership.learners, proposer)
         if not message.relaxed:
             return [Send(to=everybody, message=vote)]
         waiting = tuple(node for node in everybody if node not in message.relaxed)
@@ -358,6 +420,8 @@ class Acceptor:
         self._follow(message.ballot, now_ms)
         if message.decided > self.decided:
             self.decided, self._claimed = message.decided, max(message.ballot, self._claimed)
+        if message.epoch < self.view.epoch:
+            return self._told(sender)  # it must not count on a quorum of other members
         reply = HeartbeatReply(ballot=message.ballot, round=message.round)
         return [Send(to=(sender,), message=reply)]
 
@@ -368,7 +432,11 @@ class Acceptor:
         if leader != NO_BALLOT and (silent or owner_of(leader) == sender):
             leader = self._leader = NO_BALLOT
         reply = CanvassReply(
-            round=message.round, promised=self.promised, leader=leader, decided=self.decided
+            round=message.round,
+            promised=self.promised,
+            leader=leader,
+            decided=self.decided,
+            epoch=self.view.epoch,
         )
         return [Send(to=(sender,), message=reply)]
 
@@ -382,6 +450,7 @@ class Acceptor:
             highest=self.log.highest_slot,
             votes=self.log.votes(message.first, last),
             base=self.log.base,
+            epoch=self.view.epoch,
         )
         return [Send(to=(sender,), message=votes)]
 
@@ -394,9 +463,12 @@ class Acceptor:
     # ------------------------------------------------------------ upkeep
 
     def _on_upkeep_timer(self) -> list[Effect]:
-        if not self.voting:
+        if not self.voting and not self.joining:
             return []
-        return self._with_cut(self.keeping.tick(self.decided, self._claimed))
+        effects = self._with_cut(self.keeping.tick(self.decided, self._claimed))
+        if self.joining:
+            effects.append(Send(to=self.view.membership.proposers, message=Joining()))
+        return effects
 
     def _with_cut(self, effects: list[Effect]) -> list[Effect]:
         """Take note of a cut among effects: what is cut off is decided."""
@@ -412,6 +484,64 @@ class Acceptor:
             self.promised = max(self.promised, entry.ballot)
             effects.append(Persist(record=entry))
         return effects
+
+    # ------------------------------------------------------------ members
+
+    def _told(self, sender: NodeId) -> list[Effect]:
+        return [Send(to=(sender,), message=self.view.configuration)] if self.view.epoch else []
+
+    def _on_configuration(self, message: Configuration) -> list[Effect]:
+        """Take a newer configuration in; vote from now on, or no more, where it says so.
+
+        It is on the volume before anything leaves that calls a slot decided which it governs. A
+        blank, foreign or damaged volume has no room for it, and needs none.
+        """
+        if not self.cluster or self.phase is Phase.BARRED or not self.view.adopt(message):
+            return []
+        self.decided = max(self.decided, message.slot)
+        self._claimed = max(self._claimed, message.ballot)
+        self._others = tuple(a for a in self.view.membership.acceptors if a != self.node)
+        self.keeping.reconfigured(self.view)
+        return [
+            Persist(record=Configured(configuration=message)),
+            *self._take_place(),
+            Relink(configuration=message),
+        ]
+
+    def _take_place(self) -> list[Effect]:
+        """Vote when the configuration names this acceptor, and not when it does not."""
+        member = self.node in self.view.membership.acceptors
+        if member and self.phase is Phase.JOINING:
+            self.phase, self.reason = Phase.OPEN, ""
+            text = f"voting for cluster {self.cluster}: a member since epoch {self.view.epoch}"
+            return [
+                Persist(record=self._stamp(Phase.OPEN)),
+                Trace(what="volume_open", text=text, fields={"epoch": self.view.epoch}),
+            ]
+        if not member and self.phase is Phase.OPEN:
+            self.phase = Phase.REMOVED
+            other = self.view.successor(self.node)
+            self.reason = f"it is no member any more, since epoch {self.view.epoch}" + (
+                f": {other} has its place" if other else ""
+            )
+            return [
+                Trace(
+                    what="removed",
+                    text=f"this acceptor does not vote: {self.reason}",
+                    level=Level.WARNING,
+                    fields={"epoch": self.view.epoch},
+                )
+            ]
+        return []
+
+    def _on_ask_whole(self, sender: NodeId, message: AskWhole) -> list[Effect]:
+        if refused := self._refuse(sender, message.ballot):
+            return refused
+        if message.decided > self.decided:
+            self.decided, self._claimed = message.decided, max(message.ballot, self._claimed)
+        effects = self.keeping.look(message.decided, message.ballot)
+        whole = Whole(ballot=message.ballot, slot=self.keeping.whole)
+        return [*effects, Send(to=(sender,), message=whole)]
 
     # ------------------------------------------------------------ the volume, founding
 
@@ -430,10 +560,18 @@ class Acceptor:
             return [*effects, *self._ask_volumes()]
         if stamp.node != self.node:
             return [*effects, *self._bar(f"the volume belongs to {stamp.node}, not to {self.node}")]
-        if wrong := stamp.disagreement(self._membership.acceptors):
+        if wrong := stamp.disagreement(self._founders):
             return [*effects, *self._bar(wrong)]
+        self._others = tuple(a for a in self.view.membership.acceptors if a != self.node)
+        if stamp.phase == Phase.JOINING.value:
+            self.phase = Phase.JOINING
+            text = f"joining cluster {self.cluster}: no member yet, so it does not vote"
+            effects.append(Trace(what="joining", text=text))
+            return [*effects, *self._take_place(), *self.keeping.start()]
         if stamp.phase == Phase.OPEN.value:
             self.phase = Phase.OPEN
+            if self.node not in self.view.membership.acceptors:
+                return [*effects, *self._take_place(), *self.keeping.start()]
             effects.append(
                 Trace(
                     what="volume_open",
@@ -452,9 +590,14 @@ class Acceptor:
         return [timer, Send(to=self._others, message=AskVolume())]
 
     def _on_founding_timer(self, dice: float) -> list[Effect]:
-        if self.phase is Phase.OPEN or (self.phase is Phase.BARRED and not self._bar_may_lift()):
+        if not self._may_be_founded():
             return []
         return [*self._ask_volumes(), *self._consider_founding(dice)]
+
+    def _may_be_founded(self) -> bool:
+        if self.phase is Phase.BARRED:
+            return self._bar_may_lift()
+        return self.phase in (Phase.BLANK, Phase.FORMATTED)
 
     def _bar_may_lift(self) -> bool:
         """A blank volume that was barred asks on: an operator may bring the old volume's
@@ -468,11 +611,16 @@ class Acceptor:
     def _on_connected(self, peer: NodeId, cluster: str) -> list[Effect]:
         if cluster and role_of(peer) in (Role.PROPOSER, Role.LEARNER):
             self._living[peer] = cluster
+        told = self._told(peer)
+        if self.joining:
+            join = Send(to=(peer,), message=Joining())
+            return [*told, join] if role_of(peer) is Role.PROPOSER else told
         if not self.voting:
-            return [Send(to=(peer,), message=AskVolume())] if role_of(peer) is Role.ACCEPTOR else []
+            ask = Send(to=(peer,), message=AskVolume())
+            return [*told, ask] if role_of(peer) is Role.ACCEPTOR else told
         if role_of(peer) in (Role.ACCEPTOR, Role.LEARNER):
-            return self.keeping.connected(peer)
-        return []
+            return [*told, *self.keeping.connected(peer)]
+        return told
 
     def _on_disconnected(self, peer: NodeId) -> list[Effect]:
         self.keeping.disconnected(peer)
@@ -490,7 +638,7 @@ class Acceptor:
 
     def _consider_founding(self, dice: float) -> list[Effect]:
         """Move blank -> formatted -> open, or barred, by what the other acceptors said."""
-        if self.phase is Phase.OPEN or (self.phase is Phase.BARRED and not self._bar_may_lift()):
+        if not self._may_be_founded():
             return []
         states = self._volumes.values()
         if self.phase is Phase.FORMATTED:
@@ -518,7 +666,8 @@ class Acceptor:
         if alive:
             return self._bar(
                 f"the volume is blank, but cluster {alive[0]} already lives: this acceptor may "
-                "have voted before and forgotten it. Bring its own volume back and restart it"
+                "have voted before and forgotten it. Bring its own volume back and restart it, or "
+                f"replace it: paxos member replace {self.node}"
             )
         self.phase, self.reason = Phase.BLANK, ""
         if len(self._volumes) < len(self._others) or any(s.phase == "barred" for s in states):
@@ -528,7 +677,7 @@ class Acceptor:
             return self._bar(f"the others are formatted for two clusters: {', '.join(foundings)}")
         if foundings:
             return self._format(foundings[0])
-        if self.node == self._membership.acceptors[0]:
+        if self.node == self._founders[0]:
             return self._format(f"{int(dice * 2**53):014x}")
         return []
 
@@ -550,7 +699,7 @@ class Acceptor:
             cluster=self.cluster,
             node=self.node,
             phase=phase.value,
-            acceptors=self._membership.acceptors,
+            acceptors=self._founders,
         )
 
     def _open(self) -> list[Effect]:
@@ -575,7 +724,8 @@ class Acceptor:
             f"the volume has forgotten: {sender} was told a vote for slot {message.slot}, and one "
             f"at ballot {message.ballot}, and it held votes up to slot {highest} and a promise "
             f"of ballot {promised}. It is an older copy, or its disk lost what was synced. "
-            "Bring the newest volume back and restart it"
+            "Bring the newest volume back and restart it, or replace it: "
+            f"paxos member replace {place_of(self.node)}"
         )
 
     def _bar(self, reason: str) -> list[Effect]:
@@ -593,8 +743,10 @@ class Acceptor:
         ]
 
     def _why_not(self) -> str:
-        if self.phase is Phase.BARRED:
+        if self.phase in (Phase.BARRED, Phase.REMOVED):
             return self.reason
+        if self.joining:
+            return f"joining: {self.keeping.joined()}"
         missing = [other for other in self._others if other not in self._volumes]
         waiting = f"; waiting for {', '.join(missing)}" if missing else ""
         return f"its volume is {self.phase.value}, the cluster is being founded{waiting}"
@@ -606,11 +758,12 @@ class Acceptor:
         return AcceptorStatus(
             phase=self.phase.value,
             reason="" if self.voting else self._why_not(),
-            cluster=self.cluster if self.voting else "",
+            cluster=self.cluster if self.voting or self.joining else "",
             promised=self.promised,
             highest_slot=self.log.highest_slot,
             decided=self.decided,
             leader_ballot=self._leader,
+            epoch=self.view.epoch,
             accepts=self._accepts,
             nacks=self._nacks,
             keeping=self.keeping.status(),

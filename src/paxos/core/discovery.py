@@ -10,8 +10,20 @@ from __future__ import annotations
 
 import msgspec
 
-from .effects import Drained, Effect, Event, Received, Send, SetTimer, Start, TimerFired
-from .messages import Book, Register, Registration
+from .configuring import View
+from .effects import (
+    Connected,
+    Drained,
+    Effect,
+    Event,
+    Received,
+    Relink,
+    Send,
+    SetTimer,
+    Start,
+    TimerFired,
+)
+from .messages import AskConfiguration, Book, Configuration, Register, Registration
 from .quorum import Membership
 from .settings import Settings
 from .trace import Level, Trace
@@ -48,7 +60,7 @@ class Discovery:
     def __init__(self, node: NodeId, membership: Membership, settings: Settings) -> None:
         self.node = node
         self.book: dict[NodeId, Register] = {}
-        self._membership = membership
+        self.view = View(membership)
         self._timeouts = settings.timeouts
         self._heard_ms: dict[NodeId, float] = {}
         self._clock_ms = 0.0
@@ -59,6 +71,12 @@ class Discovery:
         match event:
             case Received(sender=sender, message=Register() as message):
                 return self._on_register(sender, message, now_ms)
+            case Received(message=Configuration() as message):
+                return self._on_configuration(message)
+            case Received(sender=sender, message=AskConfiguration()):
+                return self._told(sender)
+            case Connected(peer=peer):
+                return self._told(peer)
             case Start() | TimerFired():
                 return [*self._forget(now_ms), self._timer()]
             case Drained():
@@ -66,11 +84,22 @@ class Discovery:
             case _:
                 return []
 
+    def _told(self, peer: NodeId) -> list[Effect]:
+        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
+
+    def _on_configuration(self, message: Configuration) -> list[Effect]:
+        if not self.view.adopt(message):
+            return []
+        gone = [node for node in self.book if node not in self.view.membership.nodes]
+        for node in gone:
+            del self.book[node], self._heard_ms[node]
+        return [Relink(configuration=message)]
+
     def _timer(self) -> Effect:
         return SetTimer(name="forget", after_ms=self._timeouts.registration_ms)
 
     def _on_register(self, sender: NodeId, message: Register, now_ms: float) -> list[Effect]:
-        if message.node != sender or sender not in self._membership.nodes:
+        if message.node != sender or sender not in self.view.membership.nodes:
             return [
                 Trace(
                     what="registration_refused",
@@ -124,7 +153,8 @@ class Discovery:
     def status(self) -> DiscoveryStatus:
         """Return an immutable snapshot."""
         ballot = max((r.leader for r in self.book.values()), default=NO_BALLOT)
-        order = {node: i for i, node in enumerate(self._membership.nodes)}
+        nodes = self.view.membership.nodes
+        order = {node: i for i, node in enumerate(nodes)}
         return DiscoveryStatus(
             nodes=[
                 RegisteredStatus(
@@ -141,7 +171,9 @@ class Discovery:
                 )
                 for r in sorted(self.book.values(), key=lambda r: order[r.node])
             ],
-            missing=[n for n in self._membership.nodes if n not in self.book and n != self.node],
+            missing=[
+                n for n in self.view.membership.nodes if n not in self.book and n != self.node
+            ],
             leader=owner_of(ballot) if ballot else None,
             ballot=ballot,
         )

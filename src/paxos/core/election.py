@@ -34,6 +34,11 @@ class Election:
         self._timeouts = timeouts
         self._heard_ms = float("-inf")
 
+    def reconfigured(self, membership: Membership) -> None:
+        """Count on other acceptors from now on."""
+        self._membership = membership
+        self.replies = {}
+
     def heard(self, ballot: Ballot, now_ms: float) -> bool:
         """Note a sign of life from the leader of `ballot`; tell whether it is a new leader."""
         self._heard_ms = now_ms

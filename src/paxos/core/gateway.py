@@ -23,9 +23,11 @@ from typing import Any, assert_never
 import msgspec
 
 from .backups import BackupRelay, Next
+from .configuring import View
 from .effects import (
     ClientBackup,
     ClientBackupPart,
+    ClientChange,
     ClientGone,
     ClientReads,
     ClientStaleReads,
@@ -38,6 +40,7 @@ from .effects import (
     Event,
     PartWritten,
     Received,
+    Relink,
     Send,
     SetTimer,
     SnapshotFailed,
@@ -58,10 +61,14 @@ from .flights import (
     QuorumStatus,
 )
 from .messages import (
+    AskConfiguration,
     BackupReady,
     Batch,
+    ChangeMembers,
+    Configuration,
     GatewayMessage,
     LeaderState,
+    MembersChanged,
     NotLeader,
     OpenSession,
     OutOfOrder,
@@ -88,6 +95,17 @@ NEW_ATTEMPT_TRIES = 3
 """A batch that was asked for so often without an answer is submitted as a new attempt."""
 
 
+class Asked:
+    """A change of the members that a client waits for."""
+
+    __slots__ = ("event", "sent", "since_ms")
+
+    def __init__(self, event: ClientChange, now_ms: float) -> None:
+        self.event = event
+        self.since_ms = now_ms
+        self.sent = False
+
+
 class Gateway:
     """One gateway as a step function."""
 
@@ -100,7 +118,9 @@ class Gateway:
         self.sequence = 0
         self.flights: dict[int, Flight] = {}
         self.confirmations: deque[Confirmation] = deque(maxlen=settings.limits.responses_max)
-        self._membership = membership
+        self.view = View(membership)
+        self._changes: dict[int, Asked] = {}
+        self._change_number = 0
         self._timeouts = settings.timeouts
         self._limits = settings.limits
         self._nonce = 0
@@ -172,7 +192,9 @@ class Gateway:
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms, dice)
             case Connected(peer=peer, cluster=cluster):
-                return self._on_connected(peer, cluster, now_ms)
+                return [*self._told(peer), *self._on_connected(peer, cluster, now_ms)]
+            case ClientChange():
+                return self._on_client_change(event, now_ms)
             case Disconnected(peer=peer):
                 return self._on_disconnected(peer, now_ms)
             case ClientGone(connection=connection_id):
@@ -205,6 +227,12 @@ class Gateway:
                 return self._relayed(self._relay.on_ready(sender, message), now_ms)
             case SnapshotPart():
                 return self._relayed(self._relay.on_part(sender, message), now_ms)
+            case Configuration():
+                return self._on_configuration(message, now_ms)
+            case AskConfiguration():
+                return self._told(sender)
+            case MembersChanged():
+                return self._on_members_changed(message)
             case _:
                 assert_never(message)
 
@@ -216,6 +244,7 @@ class Gateway:
                     *self._relayed(self._relay.expire(now_ms), now_ms),
                     *self._ask_again(now_ms),
                     *self._open_session_again(now_ms),
+                    *self._ask_for_changes_again(now_ms),
                     SetTimer(name="watch", after_ms=self._timeouts.retry_ms / 4),
                 ]
             case _:
@@ -225,7 +254,7 @@ class Gateway:
         self._draw_nonce(dice)
         # Reads are numbered from a random start, so that a learner's late answer to an earlier
         # life of this gateway is never taken for an answer to a read of this one (rule 6).
-        self._read_number = self._nonce
+        self._read_number = self._change_number = self._nonce
         self._relay.start(self._nonce)
         return [SetTimer(name="watch", after_ms=self._timeouts.retry_ms / 4)]
 
@@ -286,6 +315,9 @@ class Gateway:
         """Forget a connection. What it had queued still runs, as with any store; what was parked
         behind unanswered commands has not begun, and never will."""
         self._relay.client_gone(connection_id)
+        gone = [n for n, a in self._changes.items() if a.event.connection == connection_id]
+        for number in gone:
+            del self._changes[number]
         connection = self._connections.pop(connection_id, None)
         if connection is not None:
             for _, chunk in connection.parked:
@@ -485,6 +517,65 @@ class Gateway:
             case _:
                 return self._answer([(step.connection, 1)], [step.reply], now_ms)
 
+    # ------------------------------------------------------------ members
+
+    def _told(self, peer: NodeId) -> list[Effect]:
+        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
+
+    def _on_client_change(self, event: ClientChange, now_ms: float) -> list[Effect]:
+        """Ask the leader for a change of the members, until it is so or time is up."""
+        self._change_number += 1
+        asked = Asked(event, now_ms)
+        self._changes[self._change_number] = asked
+        return self._ask_for_change(self._change_number, asked)
+
+    def _ask_for_change(self, number: int, asked: Asked) -> list[Effect]:
+        if self._leader is None:
+            return []
+        asked.sent = True
+        message = ChangeMembers(
+            request=number, add=asked.event.add, node=asked.event.node, address=asked.event.address
+        )
+        return [Send(to=(self._leader,), message=message)]
+
+    def _ask_for_changes_again(self, now_ms: float) -> list[Effect]:
+        """What is asked for twice is done once: the leader answers by what the members are."""
+        effects: list[Effect] = []
+        for number, asked in list(self._changes.items()):
+            if now_ms - asked.since_ms <= self._timeouts.request_ms:
+                effects += self._ask_for_change(number, asked)
+                continue
+            missing = self.whats_missing() or "no answer came"
+            why = f"{missing} (waited {self._timeouts.request_ms / 1000:g} s)"
+            error = _unknown(why) if asked.sent else _unavailable("write", why)
+            effects += self._answer_change(number, error)
+        return effects
+
+    def _answer_change(self, number: int, reply: Any) -> list[Effect]:
+        asked = self._changes.pop(number)
+        return [Deliver(connection=asked.event.connection, replies=[reply])]
+
+    def _on_members_changed(self, message: MembersChanged) -> list[Effect]:
+        if message.request not in self._changes:
+            return []
+        reply = {"error": message.error} if message.error else message.epoch
+        return self._answer_change(message.request, reply)
+
+    def _on_configuration(self, message: Configuration, now_ms: float) -> list[Effect]:
+        """Go by a newer configuration: other learners to read from, other proposers to ask."""
+        if not self.view.adopt(message):
+            return []
+        effects: list[Effect] = [Relink(configuration=message)]
+        nodes = self.view.membership.nodes
+        for number, asked in list(self._changes.items()):
+            if (asked.event.node in nodes) == asked.event.add:
+                effects += self._answer_change(number, message.epoch)
+        if self._leader is not None and self._leader not in nodes:
+            self._leader = None
+        if self._learner is not None and self._learner not in nodes:
+            effects += self._switch_learner(self._next_learner(), now_ms)
+        return effects
+
     # ------------------------------------------------------------ sessions
 
     def _open_session(self, now_ms: float) -> list[Effect]:
@@ -499,7 +590,7 @@ class Gateway:
             stream=self._nonce, attempt=self._attempt, head=1, sequence=1, batch=opening
         )
         effects: list[Effect] = [Send(to=(self._leader,), message=submit)]
-        learners = tuple(node for node in self._membership.learners if node in self._up)
+        learners = tuple(node for node in self.view.membership.learners if node in self._up)
         if learners:
             effects.append(Send(to=learners, message=SubscribeOpening(nonce=self._nonce)))
         return effects
@@ -524,7 +615,9 @@ class Gateway:
             )
         ]
         others = tuple(
-            node for node in self._membership.learners if node in self._up and node != self._learner
+            node
+            for node in self.view.membership.learners
+            if node in self._up and node != self._learner
         )
         if others:
             effects.append(Send(to=others, message=Unsubscribe()))
@@ -618,13 +711,13 @@ class Gateway:
         return effects
 
     def _preferred_learner(self) -> NodeId:
-        learners = self._membership.learners
+        learners = self.view.membership.learners
         return learners[(number_of(self.node) - 1) % len(learners)]
 
     def _next_learner(self) -> NodeId | None:
         """Return the connected learner after the current one, round and round."""
-        learners = self._membership.learners
-        start = learners.index(self._learner) + 1 if self._learner else 0
+        learners = self.view.membership.learners
+        start = learners.index(self._learner) + 1 if self._learner in learners else 0
         order = (*learners[start:], *learners[:start])
         return next((node for node in order if node in self._up), None)
 
@@ -731,8 +824,8 @@ class Gateway:
 
     def whats_missing(self) -> str:
         """Say in a sentence what keeps requests from being served; "" when nothing does."""
-        acceptors, needed = self._membership.acceptors, self._membership.quorum_size
-        if not any(node in self._up for node in self._membership.proposers):
+        acceptors, needed = self.view.membership.acceptors, self.view.membership.quorum_size
+        if not any(node in self._up for node in self.view.membership.proposers):
             return "no proposer can be reached"
         voting = [a for a in acceptors if a in self._state.voting]
         if len(voting) < needed:
@@ -759,8 +852,8 @@ class Gateway:
             leader=self._leader,
             ballot=self._ballot,
             quorum=QuorumStatus(
-                needed=self._membership.quorum_size,
-                of=len(self._membership.acceptors),
+                needed=self.view.membership.quorum_size,
+                of=len(self.view.membership.acceptors),
                 voting=self._state.voting,
                 abstaining=self._state.abstaining,
             ),

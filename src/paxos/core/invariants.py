@@ -157,6 +157,10 @@ class ProposerWatcher:
         proposer = self._proposer
         invariant(leading, "proposed without leading")
         invariant(message.ballot == self._prepared, "proposed with a ballot nobody promised")
+        invariant(
+            not proposer.barrier or message.slot <= proposer.barrier,
+            "proposed after a change of the members that is not chosen",
+        )
         open_ = proposer.open.get(message.slot)
         invariant(
             open_ is not None and open_.value is message.value,

@@ -13,6 +13,10 @@ it can stand in when another fails. For a slot t that a leader of ballot c has c
   quorum, one of which voted at the ballot at which t was chosen. (Without a vote of its own, those
   who chose t are f + 1 of the 2f others, and any f of them will do.)
 
+After a change of the members the same holds for the slots before it, by the new members: a quorum
+of them held what was chosen there before the change was proposed (configuring.py), and each tells
+its votes as a member of the new configuration. One that is no member yet asks a whole quorum.
+
 A value that is missing by this is fetched from one that voted for it, and written at that ballot.
 Such an entry misleads no proposer, even below this acceptor's promise: no other value can be
 chosen there.
@@ -35,6 +39,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .configuring import View
 from .effects import (
     AcceptedEntry,
     AcceptedLog,
@@ -59,7 +64,6 @@ from .messages import (
     Values,
     Votes,
 )
-from .quorum import Membership
 from .settings import Settings
 from .trace import Level, Trace
 from .types import NO_BALLOT, Ballot, NodeId, Role, Slot, role_of
@@ -92,17 +96,21 @@ class NoSnapshots:
         return b""
 
 
-def part_of(snapshots: Snapshots, message: AskSnapshot, bytes_max: int) -> SnapshotPart:
-    """Return the part that was asked for, or the beginning of the newest when that is another."""
+def part_of(snapshots: Snapshots, message: AskSnapshot, bytes_max: int, epoch: int) -> SnapshotPart:
+    """Return the part that was asked for, or the beginning of the newest when that is another.
+
+    `epoch` is that of the configuration in force after its slot, or a newer one.
+    """
     newest = snapshots.newest
     if newest is None:
-        return SnapshotPart(slot=Slot(0), size=0, offset=0, data=b"")
+        return SnapshotPart(slot=Slot(0), size=0, offset=0, data=b"", epoch=epoch)
     offset = message.offset if message.slot in (0, newest.slot) else 0
     return SnapshotPart(
         slot=newest.slot,
         size=newest.size,
         offset=offset,
         data=snapshots.read(newest.slot, offset, bytes_max),
+        epoch=epoch,
     )
 
 
@@ -154,7 +162,7 @@ class Keeping:
     def __init__(
         self,
         node: NodeId,
-        membership: Membership,
+        view: View,
         settings: Settings,
         log: AcceptedLog,
         snapshots: Snapshots,
@@ -162,8 +170,8 @@ class Keeping:
         self.chosen: dict[Slot, Ballot] = {}
         """Decided slots that were asked about, and the ballot at which they hold the choice."""
         self._node = node
-        self._membership = membership
-        self._others = tuple(a for a in membership.acceptors if a != node)
+        self._view = view
+        self._others = tuple(a for a in view.membership.acceptors if a != node)
         self._limits = settings.limits
         self._tick_ms = settings.timeouts.upkeep_ms
         self._log = log
@@ -195,6 +203,37 @@ class Keeping:
     def kept_here(self) -> Slot:
         """The slot of the newest snapshot that is kept here; 0 when none is."""
         return self._kept[self._node]
+
+    # ------------------------------------------------------------ members
+
+    @property
+    def whole(self) -> Slot:
+        """Up to which slot every one is known to be whole here, in the log or a snapshot."""
+        return max(self._solid, self._base)
+
+    def reconfigured(self, view: View) -> None:
+        """Go by other members from now on; what was asked of the ones before counts no more."""
+        self._view = view
+        self._others = tuple(a for a in view.membership.acceptors if a != self._node)
+        self._first = Slot(0)
+        self._votes = {}
+        self._asked = None
+        self.chosen.clear()
+        if self._incoming is not None and self._incoming.source not in view.membership.nodes:
+            self._incoming = None
+
+    def look(self, decided: Slot, claimed: Ballot) -> list[Effect]:
+        """Look now whether everything up to `decided` is whole here: the leader of ballot
+        `claimed` has called it decided.
+        """
+        self._target, self._claimed = max(self._target, decided), max(self._claimed, claimed)
+        return self._look()
+
+    def joined(self) -> str:
+        """Say how far an acceptor has come that is no member yet."""
+        if self._incoming is not None and self._incoming.size:
+            return f"{self._incoming.offset} of {self._incoming.size} bytes of a snapshot are here"
+        return f"it holds what was chosen up to slot {self.whole}, {self._target} are decided"
 
     # ------------------------------------------------------------ what others keep
 
@@ -244,9 +283,9 @@ class Keeping:
         """Cut below what a quorum keeps, this acceptor among them, if nobody would overlook it."""
         if self._old or self._patience:
             return []
-        kept = sorted(self._kept.values(), reverse=True)
-        needed = self._membership.quorum_size
-        by_quorum = kept[needed - 1] if len(kept) >= needed else Slot(0)
+        members = self._view.membership
+        kept = sorted((self._kept.get(a, Slot(0)) for a in members.acceptors), reverse=True)
+        by_quorum = kept[members.quorum_size - 1]
         # Whoever has cut its log knew of a quorum.
         slot = min(max([by_quorum, *self._bases.values()]), self._kept[self._node])
         if slot <= self._base:
@@ -313,7 +352,7 @@ class Keeping:
                     fields={"slot": newest.slot, "size": newest.size},
                 ),
                 *self._cut(),
-                Send(to=(*self._others, *self._membership.learners), message=self._told()),
+                Send(to=(*self._others, *self._view.membership.learners), message=self._told()),
             ]
         if incoming is None or event.slot != incoming.slot:
             return []
@@ -335,7 +374,8 @@ class Keeping:
 
     def on_ask(self, sender: NodeId, message: AskSnapshot) -> list[Effect]:
         """Hand out a part of what is kept here."""
-        part = part_of(self._snapshots, message, self._limits.snapshot_part_bytes)
+        bytes_max = self._limits.snapshot_part_bytes
+        part = part_of(self._snapshots, message, bytes_max, self._view.epoch)
         return [Send(to=(sender,), message=part)]
 
     # ------------------------------------------------------------ catching up
@@ -416,7 +456,7 @@ class Keeping:
             return []
         self._bases[sender] = max(message.base, self._bases.get(sender, Slot(0)))
         self._kept[sender] = max(message.base, self._kept.get(sender, Slot(0)))
-        if not self._first or message.first != self._first:
+        if not self._first or message.first != self._first or message.epoch < self._view.epoch:
             return []
         if message.base >= self._first:
             # It has cut off what it is asked about, so its silence there says nothing; the
@@ -425,7 +465,8 @@ class Keeping:
         # An answer to an earlier and shorter question speaks for that alone.
         self._last = min(self._last, message.last)
         self._votes[sender] = dict(message.votes)
-        if len(self._votes) < self._membership.quorum_size - 1:
+        members = self._view.membership
+        if len(self._votes) < members.quorum_size - (self._node in members.acceptors):
             return []
         self.chosen.clear()
         for votes in (dict(self._log.votes(self._first, self._last)), *self._votes.values()):

@@ -22,7 +22,9 @@ from typing import Any, Protocol, assert_never
 import msgspec
 
 from .backups import QUIET_STRETCH, BackupServing
+from .configuring import MARK, View, change_in
 from .effects import (
+    Configured,
     Connected,
     Disconnected,
     Drained,
@@ -31,6 +33,7 @@ from .effects import (
     Persist,
     Received,
     Recovered,
+    Relink,
     Send,
     SetTimer,
     SnapshotFailed,
@@ -46,10 +49,12 @@ from .messages import (
     UNSTICK_SLOTS_MAX,
     Accepted,
     AskBackup,
+    AskConfiguration,
     AskHighest,
     AskSnapshot,
     AskValues,
     AskVotes,
+    Configuration,
     Heartbeat,
     Highest,
     LearnerMessage,
@@ -143,6 +148,7 @@ class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
     reads: int
     reads_waiting: int
     caught_up: bool
+    epoch: int
     snapshots: SnapshottingStatus
 
 
@@ -179,16 +185,20 @@ class Learner:
     ) -> None:
         self.node = node
         self.machine = machine
-        self.snapshotting = Snapshotting(node, membership, settings, snapshots or NoSnapshots())
+        self.view = View(membership, recovered.configuration)
+        self.snapshotting = Snapshotting(node, self.view, settings, snapshots or NoSnapshots())
         self.backups = BackupServing(node)
         self.cluster = recovered.stamp.cluster if recovered.stamp else ""
         self.pending: dict[Slot, Pending] = {}
         self._witness = Witness()
-        self._membership = membership
+        self._founders = membership.acceptors
         self._timeouts = settings.timeouts
         self._limits = settings.limits
-        self._bits = {a: 1 << i for i, a in enumerate(membership.acceptors)}
-        self._quorum = membership.quorum_size
+        # A bit for every acceptor that was ever heard of, and which of them are members now.
+        self._bits: dict[NodeId, int] = {}
+        self._members = 0
+        self._quorum = 0
+        self._count_members()
         self._window = settings.limits.catchup_slots_max * 2
         self._highest_seen = Slot(0)
         # Per gateway the highest sequence whose result it has, in the session it follows.
@@ -217,7 +227,7 @@ class Learner:
         self._held: set[tuple[NodeId, int]] = set()
         self._round = 0
         self._heights: dict[NodeId, Slot] = {}
-        self._waiting: deque[tuple[Slot, list[Waiting]]] = deque()
+        self._waiting: deque[tuple[Slot, list[Waiting], int]] = deque()
         self._reads = 0
 
     # ------------------------------------------------------------ step
@@ -235,8 +245,8 @@ class Learner:
                 return [*self._start_round(), *self._take_snapshot(now_ms)]
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms)
-            case Connected():
-                return self._on_connected(event)
+            case Connected(peer=peer):
+                return [*self._told(peer), *self._on_connected(event)]
             case Disconnected(peer=peer):
                 self._subscribers.pop(peer, None)
                 if peer == self._fetching:
@@ -261,6 +271,11 @@ class Learner:
 
     def _on_message(self, sender: NodeId, message: LearnerMessage, now_ms: float) -> list[Effect]:
         match message:
+            case Votes(epoch=epoch) | SnapshotPart(epoch=epoch) | Heartbeat(epoch=epoch) if (
+                epoch > self.view.epoch
+            ):
+                # What it has cut off, or a snapshot, may hold a change of the members.
+                return [Send(to=(sender,), message=AskConfiguration())]
             case Accepted(ballot=ballot, slot=slot):
                 self._witness.heard(sender, message)
                 if not self._vote(sender, slot, ballot):
@@ -289,7 +304,7 @@ class Learner:
                 self._highest_seen = max(self._highest_seen, decided)
                 if self._heard_quorum:
                     return self._watch_gap()
-                ask = Send(to=self._membership.acceptors, message=self._ask_votes())
+                ask = Send(to=self.view.membership.acceptors, message=self._ask_votes())
                 return [ask, *self._watch_gap()]
             case Votes():
                 return self._on_votes(sender, message, now_ms)
@@ -308,6 +323,10 @@ class Learner:
             case SnapshotKept():
                 self.snapshotting.on_kept(sender, message)
                 return []
+            case Configuration():
+                return self._on_configuration(message, now_ms)
+            case AskConfiguration():
+                return self._told(sender)
             case _:
                 assert_never(message)
 
@@ -335,7 +354,7 @@ class Learner:
                 cluster=cluster,
                 node=self.node,
                 phase="open",
-                acceptors=self._membership.acceptors,
+                acceptors=self._founders,
             )
             effects.append(Persist(record=stamp))
         effects.extend(self._witness.remind(peer, event.incarnation))
@@ -357,19 +376,25 @@ class Learner:
             pending = self.pending[slot] = Pending()
         return pending
 
-    def _vote(self, acceptor: NodeId, slot: Slot, ballot: Ballot) -> bool:
+    def _vote(
+        self, acceptor: NodeId, slot: Slot, ballot: Ballot, *, as_member: bool = False
+    ) -> bool:
         """Count a vote; tell whether the next slot to apply may now be ready.
 
         "A value is chosen when a single proposal with that value has been accepted by a majority
         of the acceptors" (Paxos Made Simple, 2.2): one bit per distinct acceptor, one count per
-        slot and ballot (rule 5).
+        slot and ballot (rule 5). `as_member`: it tells what it holds, and knows that it is a
+        member. For what was proposed to other members, nothing else counts (configuring.py).
         """
         pending = self._slot(slot)
-        bit = self._bits.get(acceptor)
-        if pending is None or bit is None or pending.chosen in pending.values:
+        if pending is None or pending.chosen in pending.values:
             return False
+        view = self.view
+        if (slot <= view.slot and not as_member) or (slot > view.slot and ballot < view.ballot):
+            return False
+        bit = self._bits.get(acceptor) or self._new_bit(acceptor)
         votes = pending.votes[ballot] = pending.votes.get(ballot, 0) | bit
-        if votes.bit_count() < self._quorum:
+        if (votes & self._members).bit_count() < self._quorum:
             return False
         # A slot may be chosen at several ballots, always with the same value (P2b). One whose
         # value never arrived is given up for a later one, which acceptors can still hand out.
@@ -401,7 +426,7 @@ class Learner:
             value = pending.values.get(pending.chosen)
             if value is None:
                 break
-            votes = pending.votes[pending.chosen]
+            votes = pending.votes[pending.chosen] & self._members
             invariant(votes.bit_count() >= self._quorum, "applied what no quorum accepted")
             del self.pending[slot]
             self._values_bytes -= sum(map(len, pending.values.values()))
@@ -411,6 +436,8 @@ class Learner:
                 if known is None or (type(outcome) is Results and outcome.sequence <= known):
                     continue
                 effects.append(Send(to=(gateway,), message=outcome))
+            if value[:1] == MARK:
+                effects.extend(self._on_change_applied(slot, pending.chosen, value))
         if self._heard_quorum and machine.applied >= self._wanted():
             self._level_once = True
         if self._unsticking:
@@ -454,7 +481,7 @@ class Learner:
             self._fetch_patience = min(self._fetch_patience * 2, FETCH_TICKS_MAX)
         self._gap_tries += 1
         effects: list[Effect] = [
-            Send(to=self._membership.acceptors, message=self._ask_votes()),
+            Send(to=self.view.membership.acceptors, message=self._ask_votes()),
             *self._ask_missing_values(),
             *self._watch_gap(),
         ]
@@ -477,7 +504,7 @@ class Learner:
         first = Slot(self.machine.applied + 1)
         last = Slot(min(self._wanted(), first + UNSTICK_SLOTS_MAX - 1))
         self._unsticking, self._unstick_last = True, last
-        return Send(to=self._membership.proposers, message=Unstick(first=first, last=last))
+        return Send(to=self.view.membership.proposers, message=Unstick(first=first, last=last))
 
     def _go_on_unsticking(self) -> list[Effect]:
         """What the leader was asked for is applied: look at the next slots without a wait.
@@ -489,7 +516,7 @@ class Learner:
             self._unsticking, self._unstick_last = False, Slot(0)
         elif 0 < self._unstick_last <= applied:
             self._unstick_last = Slot(0)
-            return [Send(to=self._membership.acceptors, message=self._ask_votes())]
+            return [Send(to=self.view.membership.acceptors, message=self._ask_votes())]
         return []
 
     def _ask_votes(self) -> AskVotes:
@@ -502,15 +529,16 @@ class Learner:
         if message.highest > self._highest_seen:
             self._highest_seen = message.highest
         self.snapshotting.on_base(sender, message.base)
+        as_member = message.epoch >= self.view.epoch
         for slot, ballot in message.votes:
-            self._vote(sender, slot, ballot)
+            self._vote(sender, slot, ballot, as_member=as_member)
         effects = self._apply_chosen(now_ms)
         if not self.machine.applied:
             effects.extend(self._get_snapshot())  # a blank learner need not wait for slots first
         first, answered = self._asked_votes
         if message.first == first:
             answered.add(sender)
-            if self._membership.is_quorum(answered):
+            if self.view.membership.is_quorum(answered):
                 self._heard_quorum = True
                 self._level_once |= self.machine.applied >= self._wanted()
                 self._asked_votes = (first, set())
@@ -538,7 +566,7 @@ class Learner:
                 if first or pending is None:
                     break
                 continue
-            mask = pending.votes[chosen]
+            mask = pending.votes[chosen] & self._members
             if first and not voters & mask:
                 break
             voters = voters & mask if first else mask
@@ -565,7 +593,7 @@ class Learner:
             # Values of later slots may be fetched while the next one needs the leader again.
             stuck = self._unsticking and not self._unstick_last and not settled
             if stuck or (not more and self._fetching is None):
-                ask = Send(to=self._membership.acceptors, message=self._ask_votes())
+                ask = Send(to=self.view.membership.acceptors, message=self._ask_votes())
                 more = [*more, ask]
             effects.extend(more)
         return effects
@@ -580,7 +608,7 @@ class Learner:
         self._gap_tries += 1
         effects = self.snapshotting.get(self.machine.restoring(), self.machine.applied)
         # Others may have cut their logs since they last told, and the one asked may be silent.
-        effects.append(Send(to=self._membership.acceptors, message=self._ask_votes()))
+        effects.append(Send(to=self.view.membership.acceptors, message=self._ask_votes()))
         return effects
 
     def _on_snapshot_part(
@@ -607,7 +635,7 @@ class Learner:
             )
         )
         effects.extend(self._apply_chosen(now_ms))
-        effects.append(Send(to=self._membership.acceptors, message=self._ask_votes()))
+        effects.append(Send(to=self.view.membership.acceptors, message=self._ask_votes()))
         return effects
 
     def _take_snapshot(self, now_ms: float) -> list[Effect]:
@@ -625,6 +653,72 @@ class Learner:
             return []
         stretch = QUIET_STRETCH if self.backups.hold(now_ms) else 1
         return self.snapshotting.take(self.machine.applied, stretch)
+
+    # ------------------------------------------------------------ members
+
+    def _told(self, peer: NodeId) -> list[Effect]:
+        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
+
+    def _new_bit(self, acceptor: NodeId) -> int:
+        """Return the bit of an acceptor that was not heard of before: a member to be, perhaps."""
+        bit = self._bits[acceptor] = 1 << len(self._bits)
+        return bit
+
+    def _count_members(self) -> None:
+        self._members = 0
+        for acceptor in self.view.membership.acceptors:
+            self._members |= self._bits.get(acceptor) or self._new_bit(acceptor)
+        self._quorum = self.view.membership.quorum_size
+
+    def _on_change_applied(self, slot: Slot, ballot: Ballot, value: bytes) -> list[Effect]:
+        """A decided slot changes the members: go by it, and tell everybody, old and new."""
+        change = change_in(value)
+        if change is None or change.epoch <= self.view.epoch:
+            return []
+        before = self.view.membership
+        configuration = Configuration(
+            epoch=change.epoch, slot=slot, ballot=ballot, members=change.members
+        )
+        effects = self._adopt(configuration)
+        everybody = dict.fromkeys((*before.nodes, *self.view.membership.nodes))
+        told = tuple(node for node in everybody if node != self.node)
+        return [*effects, Send(to=told, message=configuration)]
+
+    def _on_configuration(self, message: Configuration, now_ms: float) -> list[Effect]:
+        effects = self._adopt(message)
+        if not effects:
+            return []
+        ask = Send(to=self.view.membership.acceptors, message=self._ask_votes())
+        return [*effects, *self._apply_chosen(now_ms), ask]
+
+    def _adopt(self, configuration: Configuration) -> list[Effect]:
+        """Go by a newer configuration: count again what has been voted in slots to come."""
+        if not self.view.adopt(configuration):
+            return []
+        self._count_members()
+        view = self.view
+        self._highest_seen = max(self._highest_seen, view.slot)
+        for slot, pending in self.pending.items():
+            pending.chosen = None
+            pending.votes = {
+                ballot: votes
+                for ballot, votes in pending.votes.items()
+                if slot > view.slot and ballot >= view.ballot
+            }
+            for ballot, votes in pending.votes.items():
+                if (votes & self._members).bit_count() >= self._quorum:
+                    pending.chosen = ballot
+                    if ballot in pending.values:
+                        break
+        effects: list[Effect] = []
+        if self.cluster:
+            effects.append(Persist(record=Configured(configuration=configuration)))
+        text = f"the members changed: epoch {view.epoch}, from slot {view.slot + 1} on"
+        return [
+            *effects,
+            Relink(configuration=configuration),
+            Trace(what="members_changed", text=text, fields={"epoch": view.epoch}),
+        ]
 
     # ------------------------------------------------------------ results
 
@@ -649,8 +743,8 @@ class Learner:
         """Drop reads that nobody waits for any more, wherever they are held."""
         self._gathered = self._keep(self._gathered, gone)
         self._asking = self._keep(self._asking, gone)
-        kept = ((target, self._keep(reads, gone)) for target, reads in self._waiting)
-        self._waiting = deque((target, reads) for target, reads in kept if reads)
+        kept = ((target, self._keep(reads, gone), epoch) for target, reads, epoch in self._waiting)
+        self._waiting = deque(waiting for waiting in kept if waiting[1])
 
     def _keep(self, reads: list[Waiting], gone: Callable[[Waiting], bool]) -> list[Waiting]:
         for waiting in reads:
@@ -677,7 +771,7 @@ class Learner:
         self._round += 1
         self._heights = {}
         return [
-            Send(to=self._membership.acceptors, message=AskHighest(round=self._round)),
+            Send(to=self.view.membership.acceptors, message=AskHighest(round=self._round)),
             SetTimer(name="round", after_ms=self._timeouts.resend_ms),
         ]
 
@@ -685,11 +779,11 @@ class Learner:
         if message.round != self._round or not self._asking:
             return []
         self._heights[sender] = message.slot
-        if not self._membership.is_quorum(self._heights):
+        if not self.view.membership.is_quorum(self._heights):
             return []
         # Never below an earlier target, so that reads are answered in the order of arrival.
         target = max(*self._heights.values(), self._waiting[-1][0] if self._waiting else Slot(0))
-        self._waiting.append((target, self._asking))
+        self._waiting.append((target, self._asking, self.view.epoch))
         self._asking = []
         effects = self._answer_reads(now_ms)
         effects.extend(self._start_round())
@@ -699,16 +793,23 @@ class Learner:
     def _on_round_timer(self) -> list[Effect]:
         if not self._asking:
             return []
-        silent = tuple(a for a in self._membership.acceptors if a not in self._heights)
+        silent = tuple(a for a in self.view.membership.acceptors if a not in self._heights)
         return [
             Send(to=silent, message=AskHighest(round=self._round)),
             SetTimer(name="round", after_ms=self._timeouts.resend_ms),
         ]
 
     def _answer_reads(self, now_ms: float) -> list[Effect]:
+        """Answer the reads whose slot is applied. "The quorum is that of the configuration in force
+        after the slot waited for; where applying changed it, the learner asks again" (rule 7).
+        """
         effects: list[Effect] = []
+        again: list[Waiting] = []
         while self._waiting and self._waiting[0][0] <= self.machine.applied:
-            _, reads = self._waiting.popleft()
+            _, reads, epoch = self._waiting.popleft()
+            if epoch != self.view.epoch:
+                again += reads
+                continue
             for waiting in reads:
                 read = waiting.read
                 if isinstance(read, AskBackup):
@@ -716,6 +817,9 @@ class Learner:
                     continue
                 self._held.discard((waiting.gateway, read.read))
                 effects.append(self._answer(waiting.gateway, read, now_ms))
+        if again:
+            self._gathered = [*again, *self._gathered]
+            effects.extend(self._start_round())
         return effects
 
     def _answer(self, gateway: NodeId, read: Read | StaleRead, now_ms: float) -> Send:
@@ -755,7 +859,7 @@ class Learner:
             return self._watch_expiry(now_ms)
         self._deadline_armed = deadline
         return [
-            Send(to=self._membership.proposers, message=Tick(deadline_ms=deadline)),
+            Send(to=self.view.membership.proposers, message=Tick(deadline_ms=deadline)),
             SetTimer(name="expiry", after_ms=self._timeouts.resend_ms),
         ]
 
@@ -781,9 +885,10 @@ class Learner:
             sessions=machine.sessions,
             now_ms=machine.now_ms,
             reads=self._reads,
-            reads_waiting=sum(len(reads) for _, reads in self._waiting)
+            reads_waiting=sum(len(reads) for _, reads, _ in self._waiting)
             + len(self._asking)
             + len(self._gathered),
             caught_up=self._caught_up(),
+            epoch=self.view.epoch,
             snapshots=self.snapshotting.status(self.machine.applied),
         )

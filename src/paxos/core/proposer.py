@@ -11,6 +11,10 @@ Life of a proposer:
         |<---leader heard--------+------------nack--------------------|
         |                                                              v
         +<----nack, or no quorum answers the heartbeats------------ LEADING
+
+When a change of the members is chosen (configuring.py, changing.py), a leader is PREPARING again
+for a moment: the slots after it are another quorum's, which must promise the same ballot. It keeps
+its office meanwhile, and its queue.
 """
 
 from __future__ import annotations
@@ -21,8 +25,11 @@ from typing import assert_never
 
 import msgspec
 
+from .changing import CHANGE, CHANGE_TICK_MS, Changing, Refused, Step, with_change
+from .configuring import MARK, View, change_in, packed
 from .effects import (
     CancelTimer,
+    Configured,
     Connected,
     Counted,
     Disconnected,
@@ -32,6 +39,7 @@ from .effects import (
     Persist,
     Received,
     Recovered,
+    Relink,
     Send,
     SetTimer,
     Stamped,
@@ -46,12 +54,19 @@ from .messages import (
     Abstain,
     Accept,
     Accepted,
+    AskConfiguration,
+    AskWhole,
     Canvass,
     CanvassReply,
+    Change,
+    ChangeMembers,
+    Configuration,
     Envelope,
     Heartbeat,
     HeartbeatReply,
+    Joining,
     LeaderState,
+    MembersChanged,
     Nack,
     NotLeader,
     Prepare,
@@ -61,6 +76,7 @@ from .messages import (
     Tick,
     Unstick,
     Value,
+    Whole,
 )
 from .quorum import Membership
 from .settings import Settings
@@ -80,6 +96,9 @@ from .types import (
 
 NO_OP = b""
 """The value that fills a gap: it holds no batch at all."""
+
+CHANGE_VERSION = 3
+"""Since this version of the messages nodes know that the members may change."""
 
 TELL_ALL_ROUNDS = 5
 """Every so many heartbeats, learners and gateways are told too: what they missed, they learn."""
@@ -107,6 +126,7 @@ class ProposerStatus(msgspec.Struct, frozen=True, kw_only=True):
     queued: int
     voting: list[NodeId]
     abstaining: dict[NodeId, str]
+    epoch: int
     elections: int
     proposals: int
 
@@ -133,17 +153,28 @@ class Proposer:
         self.counter = recovered.counter
         self.ballot = NO_BALLOT
         self.phase = Phase.FOLLOWING
-        self.decided = Slot(0)
+        self.decided = recovered.decided
         self.next_slot = Slot(1)
         self.open: dict[Slot, Open] = {}
         self.cluster = recovered.stamp.cluster if recovered.stamp else ""
         self.electorate: frozenset[NodeId] = frozenset()
         self._number = number_of(node)
-        self.membership = membership
+        self.view = View(membership, recovered.configuration)
+        self.membership = self.view.membership
+        self.barrier = Slot(0)
+        """The slot with a change of the members that is not chosen yet, above which this leader
+        proposes nothing; 0: there is none."""
+        self._founders = membership.acceptors
         self._timeouts = settings.timeouts
         self._limits = settings.limits
-        self._others = tuple(p for p in membership.proposers if p != node)
-        self._election = Election(node, membership, settings.timeouts)
+        self._others = tuple(p for p in self.membership.proposers if p != node)
+        self._election = Election(node, self.membership, settings.timeouts)
+        self._in_office = False
+        self._changing: Changing | None = None
+        # Acceptors that are no members and would become some: they are sent what is proposed.
+        self._joining: frozenset[NodeId] = frozenset()
+        self._older: set[NodeId] = set()
+        self._chosen_change: Change | None = None
         self._gathering: Gathering | None = None
         self._prepare_tries = 0
         self._queue: deque[tuple[bytes, NodeId | None]] = deque()
@@ -176,8 +207,8 @@ class Proposer:
                 return self._propose_queued(now_ms)
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms, dice)
-            case Connected(peer=peer, cluster=cluster):
-                return self._on_connected(peer, cluster, now_ms)
+            case Connected():
+                return self._on_connected(event, now_ms)
             case Disconnected(peer=peer):
                 return self._on_disconnected(peer, dice)
             case Start():
@@ -190,7 +221,12 @@ class Proposer:
     ) -> list[Effect]:
         match message:
             case Accepted():
-                return self._on_accepted(sender, message)
+                return self._on_accepted(sender, message, now_ms, dice)
+            case Heartbeat(epoch=epoch) | CanvassReply(epoch=epoch) | Promise(epoch=epoch) if (
+                epoch > self.view.epoch
+            ):
+                # What it calls decided may hold a change of the members.
+                return [Send(to=(sender,), message=AskConfiguration())]
             case Submit():
                 return self._on_submit(sender, message)
             case HeartbeatReply():
@@ -209,6 +245,16 @@ class Proposer:
                 return self._on_unstick(message, now_ms)
             case Tick():
                 return self._on_tick(message, now_ms)
+            case Configuration():
+                return self._on_configuration(message, now_ms, dice)
+            case AskConfiguration():
+                return self._told(sender)
+            case Joining():
+                return self._on_joining(sender)
+            case Whole():
+                return self._on_whole(sender, message, now_ms, dice)
+            case ChangeMembers():
+                return self._on_change_members(sender, message, now_ms, dice)
             case _:
                 assert_never(message)
 
@@ -222,15 +268,22 @@ class Proposer:
                 return self._on_resend_timer(now_ms)
             case "prepare":
                 return self._on_prepare_timer(dice)
+            case name if name == CHANGE:
+                return self._on_change_timer(now_ms, dice)
             case _:
                 return []
 
     def _on_start(self, dice: float) -> list[Effect]:
         return [SetTimer(name="election", after_ms=self._election.backoff_ms(dice))]
 
-    def _on_connected(self, peer: NodeId, cluster: str, now_ms: float) -> list[Effect]:
+    def _on_connected(self, event: Connected, now_ms: float) -> list[Effect]:
+        peer, cluster = event.peer, event.cluster
         role = role_of(peer)
-        effects: list[Effect] = []
+        effects: list[Effect] = self._told(peer)
+        if event.version < CHANGE_VERSION and role is not Role.DISCOVERY:
+            self._older.add(peer)
+        else:
+            self._older.discard(peer)
         if role is Role.ACCEPTOR:
             if cluster and not self.cluster:
                 self.cluster = cluster
@@ -238,10 +291,10 @@ class Proposer:
                     cluster=cluster,
                     node=self.node,
                     phase="open",
-                    acceptors=self.membership.acceptors,
+                    acceptors=self._founders,
                 )
                 effects.append(Persist(record=stamp))
-            if self.phase is Phase.LEADING:
+            if self.phase is Phase.LEADING and peer in self.membership.acceptors:
                 effects.extend(
                     Send(to=(peer,), message=self._accept(slot, open_.value))
                     for slot, open_ in sorted(self.open.items())
@@ -267,6 +320,7 @@ class Proposer:
         self._abstaining.pop(peer, None)
         if role_of(peer) is Role.ACCEPTOR:
             self._silent |= {peer}
+            self._joining -= {peer}
         leader = self._election.leader
         if leader == NO_BALLOT or owner_of(leader) != peer or self.phase is not Phase.FOLLOWING:
             return []
@@ -286,7 +340,8 @@ class Proposer:
     def _on_election_timer(self, now_ms: float, dice: float) -> list[Effect]:
         if self.phase in (Phase.LEADING, Phase.PREPARING):
             return []
-        if self._election.leader_alive(now_ms):
+        member = self.node in self.membership.proposers
+        if self._election.leader_alive(now_ms) or not member:
             return [SetTimer(name="election", after_ms=self._election.suspicion_ms(dice))]
         effects: list[Effect] = []
         if self._election.leader != NO_BALLOT:
@@ -375,15 +430,22 @@ class Proposer:
         first = max(gathering.first, Slot(gathering.base + 1))
         self.decided = max(self.decided, gathering.base)
         last = max(values, default=Slot(first - 1))
+        # What promises carry after a change was proposed to other members, if it was at all.
+        change = next((s for s in sorted(values) if self._changes(values[s])), None)
+        if change is not None:
+            last = self.barrier = change
         self.phase = Phase.LEADING
         self.electorate = frozenset(gathering.complete)
         self.open = {}
         self._open_bytes = 0
-        self._queue.clear()
-        self._queue_bytes = 0
-        self._streams = {}
+        if not self._in_office:
+            self._queue.clear()
+            self._queue_bytes = 0
+            self._streams = {}
+            self._stamped_ms = 0  # what an earlier leadership stamped may never have been chosen
+        self._in_office = True
+        self._chosen_change = None
         self.next_slot = first
-        self._stamped_ms = 0  # what an earlier leadership stamped may never have been chosen
         self._round = 0
         self._acknowledged = dict.fromkeys(self.membership.acceptors, 0)
         self._silent = frozenset()
@@ -420,6 +482,9 @@ class Proposer:
         ballot = self.ballot
         self.phase = Phase.FOLLOWING
         self.ballot = NO_BALLOT
+        self.barrier = Slot(0)
+        self._in_office = False
+        self._changing = self._chosen_change = None
         self.open = {}
         self._open_bytes = 0
         self._queue.clear()
@@ -432,6 +497,7 @@ class Proposer:
             CancelTimer(name="heartbeat"),
             CancelTimer(name="resend"),
             CancelTimer(name="prepare"),
+            CancelTimer(name=CHANGE),
             SetTimer(name="election", after_ms=self._election.backoff_ms(dice)),
             Trace(
                 what="stepped_down",
@@ -445,18 +511,23 @@ class Proposer:
     # ------------------------------------------------------------ heartbeats
 
     def _heartbeat(self) -> Heartbeat:
-        return Heartbeat(ballot=self.ballot, decided=self.decided, round=self._round)
+        return Heartbeat(
+            ballot=self.ballot, decided=self.decided, round=self._round, epoch=self.view.epoch
+        )
 
     def _beat(self) -> list[Effect]:
         self._round += 1
         effects: list[Effect] = [
-            Send(to=(*self.membership.acceptors, *self._others), message=self._heartbeat()),
+            Send(to=self._hearers(), message=self._heartbeat()),
             SetTimer(name="heartbeat", after_ms=self._timeouts.heartbeat_ms),
         ]
         if self._round % TELL_ALL_ROUNDS == 1:
             effects.append(Send(to=self.membership.learners, message=self._heartbeat()))
             self._announced = None
         return [*effects, *self._announce()]
+
+    def _hearers(self) -> tuple[NodeId, ...]:
+        return (*self.membership.acceptors, *sorted(self._joining), *self._others)
 
     def _on_heartbeat_timer(self, dice: float) -> list[Effect]:
         """Rounds are counted, not milliseconds: a leader that was paused has missed no answer
@@ -475,7 +546,8 @@ class Proposer:
         return [a for a, round_ in self._acknowledged.items() if round_ >= oldest]
 
     def _on_heartbeat_reply(self, sender: NodeId, message: HeartbeatReply) -> list[Effect]:
-        if self.phase is Phase.LEADING and message.ballot == self.ballot:
+        member = sender in self.membership.acceptors
+        if self.phase is Phase.LEADING and message.ballot == self.ballot and member:
             self._acknowledged[sender] = max(message.round, self._acknowledged.get(sender, 0))
             self._abstaining.pop(sender, None)
         return []
@@ -547,7 +619,7 @@ class Proposer:
     # ------------------------------------------------------------ proposing
 
     def _on_submit(self, sender: NodeId, message: Submit) -> list[Effect]:
-        if self.phase is not Phase.LEADING:
+        if not self._in_office:
             return [
                 Send(
                     to=(sender,),
@@ -579,6 +651,8 @@ class Proposer:
         """Give the waiting batches slots, as far as the window is open. Batches that waited
         together share a slot.
         """
+        if self.phase is not Phase.LEADING:
+            return []
         effects: list[Effect] = []
         queue = self._queue
         while queue and self._window_open(len(queue[0][0])):
@@ -608,6 +682,9 @@ class Proposer:
         return idle if pressed else (*idle, self.node)
 
     def _window_open(self, size: int) -> bool:
+        draining = self._changing is not None and self._changing.step is not Step.ASKING
+        if draining or self.barrier:
+            return False
         if not self.open:
             return True
         return (
@@ -643,8 +720,9 @@ class Proposer:
         told = Value(ballot=self.ballot, slot=slot, value=value)
         effects.append(Send(to=first, message=accept))
         effects.append(Send(to=self.membership.learners, message=told))
-        if later:
-            effects.append(Send(to=later, message=accept, relaxed=True))
+        if later or self._joining:
+            relaxed_to = (*later, *sorted(self._joining))
+            effects.append(Send(to=relaxed_to, message=accept, relaxed=True))
         return effects
 
     def _in_turn(self) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...]]:
@@ -659,10 +737,17 @@ class Proposer:
 
     def _accept(self, slot: Slot, value: bytes, relaxed: tuple[NodeId, ...] = ()) -> Accept:
         return Accept(
-            ballot=self.ballot, slot=slot, value=value, decided=self.decided, relaxed=relaxed
+            ballot=self.ballot,
+            slot=slot,
+            value=value,
+            decided=self.decided,
+            relaxed=relaxed,
+            epoch=self.view.epoch,
         )
 
-    def _on_accepted(self, sender: NodeId, message: Accepted) -> list[Effect]:
+    def _on_accepted(
+        self, sender: NodeId, message: Accepted, now_ms: float, dice: float
+    ) -> list[Effect]:
         if message.ballot != self.ballot or self.phase is not Phase.LEADING:
             return []
         slot = message.slot
@@ -676,7 +761,20 @@ class Proposer:
         self._open_bytes -= len(open_.value)
         while self.decided + 1 < self.next_slot and self.decided + 1 not in self.open:
             self.decided = Slot(self.decided + 1)
-        return [] if self.open else [CancelTimer(name="resend")]
+        effects: list[Effect] = [] if self.open else [CancelTimer(name="resend")]
+        if self.barrier and slot == self.barrier:
+            self._chosen_change = change_in(open_.value)
+        if self.barrier and self.decided >= self.barrier and self._chosen_change is not None:
+            decided = Configuration(
+                epoch=self._chosen_change.epoch,
+                slot=self.barrier,
+                ballot=self.ballot,
+                members=self._chosen_change.members,
+            )
+            effects += self._on_configuration(decided, now_ms, dice)
+        elif not self.open and self._changing is not None:
+            effects += self._go_on_changing(now_ms, ask=True)
+        return effects
 
     def _on_resend_timer(self, now_ms: float) -> list[Effect]:
         """Send what went unanswered again, each slot after a longer wait than before."""
@@ -756,6 +854,160 @@ class Proposer:
             return []
         return self._propose_next(self._stamp([], now_ms), now_ms)
 
+    # ------------------------------------------------------------ members
+
+    def _told(self, peer: NodeId) -> list[Effect]:
+        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
+
+    def _changes(self, value: bytes) -> bool:
+        """Tell whether a value, proposed after what is decided, changes the members."""
+        if value[:1] != MARK:
+            return False
+        change = change_in(value)
+        return change is not None and change.epoch > self.view.epoch
+
+    def _on_joining(self, sender: NodeId) -> list[Effect]:
+        if role_of(sender) is Role.ACCEPTOR and sender not in self.membership.acceptors:
+            self._joining |= {sender}
+        return []
+
+    def _on_change_members(
+        self, sender: NodeId, message: ChangeMembers, now_ms: float, dice: float
+    ) -> list[Effect]:
+        """Begin a change of the members, or say why not. Who does not lead stays silent: the
+        gateway asks again, whoever leads then.
+        """
+        under_way = self._changing
+        if self.phase is not Phase.LEADING or (
+            under_way is not None
+            and (under_way.gateway, under_way.request) == (sender, message.request)
+        ):
+            return []
+        try:
+            if self._older:
+                raise Refused(
+                    f"ERR {', '.join(sorted(self._older))} must be upgraded first: older nodes "
+                    "do not know that members may change"
+                )
+            members = self.view.configuration.members
+            change = with_change(members, message, self.view.epoch, self._joining)
+            if change is not None and (under_way is not None or self.barrier):
+                raise Refused("UNAVAILABLE another change of the members is under way: try again")
+        except Refused as refused:
+            return [self._answer(sender, message.request, str(refused))]
+        if change is None:
+            return [self._answer(sender, message.request)]
+        self._changing = Changing(sender, message.request, change, self.membership, now_ms)
+        return [
+            Trace(
+                what="change_asked",
+                text=f"{sender} asks that {message.node} be {'a' if message.add else 'no'} member",
+                fields={"node": message.node},
+            ),
+            *self._go_on_changing(now_ms, ask=True),
+        ]
+
+    def _answer(self, gateway: NodeId, request: int, error: str = "") -> Send:
+        message = MembersChanged(request=request, epoch=self.view.epoch, error=error)
+        return Send(to=(gateway,), message=message)
+
+    def _on_whole(self, sender: NodeId, message: Whole, now_ms: float, dice: float) -> list[Effect]:
+        if self._changing is None or message.ballot != self.ballot:
+            return []
+        self._changing.on_whole(sender, message.slot)
+        return self._go_on_changing(now_ms)
+
+    def _on_change_timer(self, now_ms: float, dice: float) -> list[Effect]:
+        changing = self._changing
+        if changing is None or self.phase is not Phase.LEADING:
+            return []
+        if changing.out_of_time(now_ms):
+            self._changing = None
+            lacking = ", ".join(changing.lacking(self.decided)) or "what is open"
+            error = (
+                f"UNAVAILABLE the members were not changed: {lacking} did not become whole within "
+                "the time that the cluster may wait for it: try again"
+            )
+            trace = Trace(what="change_given_up", text=error, level=Level.WARNING)
+            return [trace, self._answer(changing.gateway, changing.request, error)]
+        return self._go_on_changing(now_ms, ask=True)
+
+    def _go_on_changing(self, now_ms: float, *, ask: bool = False) -> list[Effect]:
+        """Take a change as far as it may go now; `ask` those again that are not whole."""
+        changing = self._changing
+        if changing is None or changing.step is Step.PROPOSED or self.phase is not Phase.LEADING:
+            return []
+        if changing.step is Step.ASKING and not changing.lacking(self.decided):
+            changing.go_on(Step.DRAINING, now_ms)
+            ask = True
+        drained = not self.open and self.decided + 1 == self.next_slot
+        lacking = changing.lacking(self.decided)
+        if changing.step is Step.DRAINING and drained and not lacking:
+            changing.go_on(Step.PROPOSED, now_ms)
+            self.barrier = self.next_slot
+            self._chosen_change = None
+            return self._propose_next(packed(changing.change), now_ms)
+        if not ask:
+            return []
+        whole = AskWhole(ballot=self.ballot, decided=self.decided, epoch=self.view.epoch)
+        effects: list[Effect] = [SetTimer(name=CHANGE, after_ms=CHANGE_TICK_MS)]
+        return [*effects, Send(to=lacking, message=whole)] if lacking else effects
+
+    def _on_configuration(self, message: Configuration, now_ms: float, dice: float) -> list[Effect]:
+        """Go by a newer configuration from here on.
+
+        Its own change does not cost a leader its office: it asks the new members for their promise
+        of its ballot, for every slot after the change. Any other change was made by another leader.
+        """
+        if not self.view.adopt(message):
+            return []
+        before = self.membership
+        self.membership = self.view.membership
+        self.decided = max(self.decided, message.slot)
+        self._others = tuple(p for p in self.membership.proposers if p != self.node)
+        self._joining -= frozenset(self.membership.acceptors)
+        self._election.reconfigured(self.membership)
+        effects: list[Effect] = []
+        if self.cluster:
+            effects.append(Persist(record=Configured(configuration=message)))
+        effects += [
+            Relink(configuration=message),
+            Trace(
+                what="members_changed",
+                text=f"members of epoch {message.epoch}, from slot {message.slot + 1} on: "
+                f"{', '.join((*self.membership.acceptors, *self.membership.proposers))}, "
+                f"{', '.join((*self.membership.learners, *self.membership.gateways))}",
+                fields={"epoch": message.epoch, "slot": message.slot},
+            ),
+        ]
+        member = self.node in self.membership.proposers
+        own = self.phase is Phase.LEADING and self.barrier == message.slot and member
+        if self.phase in (Phase.LEADING, Phase.PREPARING) and not own:
+            why = f"the members changed with epoch {message.epoch}"
+            return [*effects, *self._step_down(why, dice)]
+        if not own:
+            return effects
+        everybody = (*before.nodes, *self.membership.nodes, *sorted(self._joining))
+        told = tuple(node for node in dict.fromkeys(everybody) if node != self.node)
+        effects.append(Send(to=told, message=message))
+        if self._changing is not None:
+            effects.append(self._answer(self._changing.gateway, self._changing.request))
+            self._changing = None
+        self.phase = Phase.PREPARING
+        self.barrier, self._chosen_change = Slot(0), None
+        self.open = {}
+        self._open_bytes = 0
+        self._prepare_tries = 0
+        self._gathering = Gathering(self.ballot, Slot(message.slot + 1), Slot(0))
+        return [
+            *effects,
+            CancelTimer(name="resend"),
+            CancelTimer(name="heartbeat"),
+            CancelTimer(name=CHANGE),
+            Send(to=self.membership.acceptors, message=self._prepare(self._gathering)),
+            SetTimer(name="prepare", after_ms=self._timeouts.resend_ms),
+        ]
+
     # ------------------------------------------------------------ status
 
     def status(self) -> ProposerStatus:
@@ -772,6 +1024,7 @@ class Proposer:
             queued=len(self._queue),
             voting=state.voting,
             abstaining=state.abstaining,
+            epoch=self.view.epoch,
             elections=self._elections,
             proposals=self._proposals,
         )

@@ -15,11 +15,11 @@ from typing import Protocol
 
 import msgspec
 
+from .configuring import View
 from .effects import Effect, Send, SetTimer, SnapshotInfo, Snapshots, TakeSnapshot
 from .errors import VolumeDamaged
 from .keeping import PATIENCE_TICKS, part_of
 from .messages import AskSnapshot, SnapshotKept, SnapshotOffer, SnapshotPart
-from .quorum import Membership
 from .settings import Settings
 from .trace import Level, Trace
 from .types import NodeId, Slot, number_of
@@ -83,10 +83,8 @@ class Fetch:
 class Snapshotting:
     """The part of a learner's step that has to do with snapshots."""
 
-    def __init__(
-        self, node: NodeId, membership: Membership, settings: Settings, snapshots: Snapshots
-    ) -> None:
-        self._membership = membership
+    def __init__(self, node: NodeId, view: View, settings: Settings, snapshots: Snapshots) -> None:
+        self._view = view
         self._tick_ms = settings.timeouts.upkeep_ms
         self._snapshots = snapshots
         # In halves: learner-1 waits for 2 of them, learner-2 for 3, and so on.
@@ -179,7 +177,9 @@ class Snapshotting:
         lacking = self._lacking()
         if self._taken is None or not lacking:
             return []
-        message = SnapshotOffer(slot=self._taken.slot, size=self._taken.size)
+        message = SnapshotOffer(
+            slot=self._taken.slot, size=self._taken.size, epoch=self._view.epoch
+        )
         timer = SetTimer(name=OFFER, after_ms=self._tick_ms * PATIENCE_TICKS)
         return [Send(to=lacking, message=message), timer]
 
@@ -187,25 +187,26 @@ class Snapshotting:
         if self._taken is None:
             return ()
         slot = self._taken.slot
-        return tuple(a for a in self._membership.acceptors if self._kept.get(a, 0) < slot)
+        return tuple(a for a in self._view.membership.acceptors if self._kept.get(a, 0) < slot)
 
     def on_ask(self, sender: NodeId, message: AskSnapshot) -> list[Effect]:
         """Hand out a part of what was taken here."""
         self._pulled = 2
-        part = part_of(self._snapshots, message, self._part_bytes)
+        part = part_of(self._snapshots, message, self._part_bytes, self._view.epoch)
         return [Send(to=(sender,), message=part)]
 
     def on_kept(self, sender: NodeId, message: SnapshotKept) -> None:
         """Note what an acceptor keeps."""
-        if sender not in self._membership.acceptors:
+        if sender not in self._view.membership.acceptors:
             return
         self._kept[sender] = max(message.slot, self._kept.get(sender, Slot(0)))
         self.on_base(sender, message.base)
-        kept = sorted(self._kept.values(), reverse=True)
-        needed = self._membership.quorum_size
-        if len(kept) < needed or kept[needed - 1] <= self._kept_slot:
+        members = self._view.membership
+        kept = sorted((self._kept.get(a, Slot(0)) for a in members.acceptors), reverse=True)
+        by_quorum = kept[members.quorum_size - 1]
+        if by_quorum <= self._kept_slot:
             return
-        self._kept_slot = kept[needed - 1]
+        self._kept_slot = by_quorum
         slot, taken_bytes = self._taken_at
         # Where another took it, its slot is a moment ago.
         self._kept_bytes = taken_bytes if slot == self._kept_slot else self._bytes
@@ -230,7 +231,8 @@ class Snapshotting:
         """Begin to get the newest snapshot from an acceptor that has cut its log after `applied`,
         another one at each try.
         """
-        sources = [a for a, base in sorted(self._bases.items()) if base > applied]
+        members = self._view.membership.acceptors
+        sources = [a for a, base in sorted(self._bases.items()) if base > applied and a in members]
         if self._fetch is not None or not sources:
             return []
         self._tries += 1
