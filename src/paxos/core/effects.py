@@ -211,7 +211,7 @@ class Connected(Plain, frozen=True, kw_only=True):
 
     peer: NodeId
     cluster: str
-    version: int = 2
+    version: int = 3
     incarnation: int = 0
 
 

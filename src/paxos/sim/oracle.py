@@ -19,10 +19,11 @@ Client histories are judged elsewhere (linearizability.py). A broken rule raises
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from paxos.core.configuring import change_in, membership_of
 from paxos.core.effects import Event, Received, Send
 from paxos.core.errors import PaxosError
 from paxos.core.messages import (
@@ -30,6 +31,7 @@ from paxos.core.messages import (
     Accepted,
     Batch,
     CanvassReply,
+    Change,
     Heartbeat,
     Highest,
     Outcome,
@@ -97,13 +99,27 @@ class WatchedMachine(Machine):
         return outcome
 
 
+class Term(NamedTuple):
+    """A configuration: its acceptors count in slots after `slot`, at ballots from `ballot` on."""
+
+    epoch: int
+    slot: Slot
+    ballot: Ballot
+    acceptors: tuple[NodeId, ...]
+
+    def chooses(self, votes: set[NodeId]) -> bool:
+        """Tell whether these have a quorum among them. Counted here, and not asked of the code
+        under test."""
+        return len(votes & set(self.acceptors)) >= len(self.acceptors) // 2 + 1
+
+
 class Oracle:
     """An `Observer` of one world. Counts what happened, and hashes it."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        # Counted here, and not asked of the code under test.
-        self._quorum = len(world.membership.acceptors) // 2 + 1
+        # Which acceptors count from which slot on, and votes of which ballots: the log's changes.
+        self._terms: list[Term] = [Term(0, Slot(0), NO_BALLOT, world.founding.acceptors)]
         self._decided = Slot(0)
         self._encode = msgspec.msgpack.Encoder().encode
         self._hash = hashlib.blake2b(digest_size=16)
@@ -118,7 +134,8 @@ class Oracle:
         self._applied: dict[Slot, tuple[bytes, list[tuple[NodeId, Outcome]]]] = {}
         self._digests: dict[Slot, str] = {}
         self._batches: dict[tuple[NodeId, Slot, int], Slot] = {}
-        self.upkeep = Upkeep(len(world.membership.acceptors), self._check)
+        self.upkeep = Upkeep(world.founding.acceptors, self._check)
+        self.epochs = 0
         self.adoptions = 0
         self.leaders: set[Ballot] = set()
         self.crashes: dict[str, int] = {}
@@ -317,13 +334,20 @@ class Oracle:
         voted[slot] = max(ballot, voted.get(slot, NO_BALLOT))
         votes = self._votes.setdefault((slot, ballot), set())
         votes.add(node.name)
-        if len(votes) == self._quorum and value is not None:
+        if value is not None:
+            self._count(slot, ballot, value)
+
+    def _count(self, slot: Slot, ballot: Ballot, value: bytes) -> None:
+        term = next(term for term in reversed(self._terms) if term.slot < slot)
+        if ballot >= term.ballot and term.chooses(self._votes[slot, ballot]):
             self._choose(slot, ballot, value)
 
     def _choose(self, slot: Slot, ballot: Ballot, value: bytes) -> None:
         chosen = self.chosen.get(slot)
         if chosen is None or ballot < chosen[0]:
             self.chosen[slot] = (ballot, value)
+        if chosen is None and (change := change_in(value)) is not None:
+            self._reconfigure(slot, ballot, change)
         self._check(
             chosen is None or chosen[1] == value,
             f"slot {slot}: one value was chosen at ballot {chosen[0] if chosen else 0} and "
@@ -334,6 +358,35 @@ class Oracle:
                 later <= ballot or other == value,
                 f"slot {slot}: chosen at ballot {ballot}, but {later} proposed another value",
             )
+
+    def _reconfigure(self, slot: Slot, ballot: Ballot, change: Change) -> None:
+        """A change of the members is chosen: from the next slot on others count (rule 11)."""
+        before = self._terms[-1]
+        if change.epoch <= before.epoch:
+            return
+        self._check(
+            self.decided >= slot,
+            f"slot {slot} changes the members, and {self._decided + 1} before it is not chosen",
+        )
+        self._check(
+            max(self.chosen) == slot,
+            f"slot {slot} changes the members, and {max(self.chosen)} was chosen by the old ones",
+        )
+        acceptors = change.members.acceptors
+        self._check(
+            len(set(acceptors) ^ set(before.acceptors)) <= 1,
+            f"epoch {change.epoch} changes more than one acceptor",
+        )
+        self.epochs += 1
+        self._terms.append(Term(change.epoch, slot, ballot, acceptors))
+        self.upkeep.reconfigured(acceptors)
+        world = self._world
+        world.membership = membership_of(change.members, world.founding.discovery)
+        # Votes for later slots may have been told already.
+        for (later, at), _ in list(self._votes.items()):
+            value = self._proposed.get(later, {}).get(at)
+            if later > slot and value is not None:
+                self._count(later, at, value)
 
     def _tell(self, node: SimulatedNode, ballot: Ballot) -> None:
         told = self._told.get(node.name, NO_BALLOT)

@@ -25,11 +25,12 @@ from paxos.core.acceptor import Acceptor
 from paxos.core.acceptor import Phase as AcceptorPhase
 from paxos.core.errors import InvariantViolation, PaxosError, ProtocolError
 from paxos.core.settings import Limits, Settings, Timeouts
-from paxos.core.types import NodeId
+from paxos.core.types import NodeId, Role, role_of
 
 from . import faults, history, linearizability
 from .dice import Dice
 from .faults import Fault
+from .operator import Operator
 from .oracle import LivenessFailure, Oracle, SafetyViolation
 from .workload import Asked, Workload
 from .world import Network, World, membership_of
@@ -84,6 +85,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     """How often an acceptor cut its log."""
     adoptions: int = 0
     """How often a learner took a snapshot's state over."""
+    epochs: int = 0
+    """How often the members changed."""
     recovered_ms: float = 0.0
     """How long the healed core took until its first new write was read back."""
 
@@ -127,6 +130,11 @@ class Run:
             )
         )
         self.done: Counter[str] = Counter()
+        self.operators = (
+            [Operator(self.world, seed, n, self.options.time_ms) for n in (0, 1)]
+            if faults.CHANGING in self.options.kinds
+            else []
+        )
         self._healing = Dice(seed, "healing")
         self._endings: dict[int, Callable[[], None]] = {}
         self._healed = False
@@ -155,6 +163,7 @@ class Run:
         outcome.snapshots = self.oracle.upkeep.snapshots
         outcome.cuts = self.oracle.upkeep.cuts
         outcome.adoptions = self.oracle.adoptions
+        outcome.epochs = self.oracle.epochs
         outcome.faults = dict(sorted(self.done.items()))
         outcome.operations = dict(sorted(self.workload.counts.items()))
         return outcome
@@ -187,6 +196,8 @@ class Run:
     def _heal_and_check_liveness(self) -> float:
         world, dice, membership = self.world, self._healing, self.membership
         self._healed = True
+        for operator in self.operators:
+            operator.stop()
         for number in list(self._endings):
             self._end(number)
         world.network = msgspec.structs.replace(world.calm)
@@ -198,7 +209,11 @@ class Run:
                 world.resume(node.name)
         core = self._choose_core()
         rest = [name for name in membership.nodes if name not in core]
-        self._leave_out(rest, core)
+        if self.operators:
+            for name in rest:
+                world.crash(name)
+        else:
+            self._leave_out(rest, core)
         world.start(core)
         begun = world.now_ms
         bound_ms = ELECTION_TIMEOUTS_MAX * self.settings.timeouts.suspect_ms
@@ -220,6 +235,14 @@ class Run:
         membership = world.membership
         acceptors = membership.acceptors
         healthy = [name for name in acceptors if self._may_vote(name)]
+        if self.operators:
+            # A change may be decided yet, and then other acceptors than now are needed.
+            roles = (Role.ACCEPTOR, Role.LEARNER)
+            return [n for n in world.nodes if role_of(n) in roles] + [
+                name
+                for names in (membership.proposers, membership.gateways)
+                for name in dice.some(names, dice.whole(1, len(names)))
+            ]
         if len(healthy) < membership.quorum_size or not self._founded():
             needed = len(acceptors)
             healthy = list(acceptors)
@@ -318,6 +341,8 @@ class Run:
         bound_ms = LEVEL_TIMEOUTS_MAX * self.settings.timeouts.suspect_ms
         if not world.run_until(lambda: self.workload.waiting == 0, bound_ms):
             raise LivenessFailure(f"{self.workload.waiting} questions were never answered")
+        if not world.run_until(lambda: not any(o.busy for o in self.operators), bound_ms):
+            raise LivenessFailure("a change of the members was never made")
         learners = [world.role(name) for name in self.membership.learners]
         goal = max(self.oracle.chosen, default=0)
 
@@ -340,7 +365,7 @@ class Run:
         """An acceptor that was away must catch up, or the failure of another would stall all."""
         world = self.world
         until_ms = world.now_ms + bound_ms
-        nodes = [world.nodes[name] for name in self.membership.acceptors if self._may_vote(name)]
+        nodes = [world.nodes[name] for name in world.membership.acceptors if self._may_vote(name)]
         for node in nodes:
             while (lacking := self.oracle.lacking(node)) or _says_it_is_behind(node.role):
                 if world.now_ms >= until_ms:
@@ -352,7 +377,7 @@ class Run:
 
     def _fail_again_and_check_liveness(self, bound_ms: float) -> None:
         """Stop as many acceptors as may fail, and let a learner begin anew: those left have all."""
-        world, dice, membership = self.world, self._healing, self.membership
+        world, dice, membership = self.world, self._healing, self.world.membership
         voting = [name for name in membership.acceptors if self._may_vote(name)]
         stopped = dice.some(voting, max(0, len(voting) - membership.quorum_size))
         for name in stopped:

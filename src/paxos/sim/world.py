@@ -23,6 +23,7 @@ from paxos.core.discovery import Discovery
 from paxos.core.effects import (
     LINGER_MS,
     CancelTimer,
+    ClientChange,
     ClientGone,
     ClientReads,
     ClientStaleReads,
@@ -34,8 +35,10 @@ from paxos.core.effects import (
     Event,
     Received,
     Recovered,
+    Relink,
     Send,
     SetTimer,
+    Stamped,
     Start,
     TakeSnapshot,
     TimerFired,
@@ -52,10 +55,26 @@ from paxos.core.stepper import Stepper
 from paxos.core.trace import Trace
 from paxos.core.types import NodeId, Role, Slot, node_id, role_of
 from paxos.machine.machine import Machine
-from paxos.transport.links import dialed_by
 
 from .disk import SimulatedJournal, SimulatedSnapshots
 from .snapshot_work import SnapshotWork
+
+_TALK = frozenset(
+    map(
+        frozenset,
+        (
+            (Role.CLIENT, Role.PROPOSER),
+            (Role.CLIENT, Role.LEARNER),
+            (Role.PROPOSER, Role.ACCEPTOR),
+            (Role.PROPOSER, Role.LEARNER),
+            (Role.PROPOSER, Role.PROPOSER),
+            (Role.LEARNER, Role.ACCEPTOR),
+            (Role.ACCEPTOR, Role.ACCEPTOR),
+            *((role, Role.DISCOVERY) for role in Role if role is not Role.DISCOVERY),
+        ),
+    )
+)
+"""Which roles have links with one another, as in `transport.links`."""
 
 AnyRole: TypeAlias = Acceptor | Proposer | Learner | Gateway | Discovery
 
@@ -199,7 +218,10 @@ class World:
         network: Network | None = None,
     ) -> None:
         self.random = random.Random(seed)
-        self.membership = membership or membership_of()
+        self.founding = membership or membership_of()
+        self.membership = self.founding
+        """The members by the log, as whoever watches the world has seen it decide."""
+        self.retired: set[NodeId] = set()
         self.settings = settings or Settings()
         self.network = network or Network()
         # What the network is like when no fault makes it worse.
@@ -231,20 +253,46 @@ class World:
         # A dict for its order: sets of strings are ordered by PYTHONHASHSEED.
         self._linked: dict[frozenset[NodeId], tuple[NodeId, NodeId]] = {}
         for node in self.nodes.values():
-            if role_of(node.name) in (Role.ACCEPTOR, Role.PROPOSER, Role.LEARNER):
-                node.journal = self._new_journal()
-            if role_of(node.name) is Role.ACCEPTOR:
-                node.snapshots = SimulatedSnapshots()
+            self._furnish(node)
 
     # ------------------------------------------------------------ nodes
 
     def start(self, names: Iterable[NodeId] | None = None) -> None:
         """Start nodes (all by default) and link them with those that run."""
-        for name in names if names is not None else self.membership.nodes:
+        for name in names if names is not None else tuple(self.nodes):
             self._start(self.nodes[name])
 
+    def _furnish(self, node: SimulatedNode) -> None:
+        if role_of(node.name) in (Role.ACCEPTOR, Role.PROPOSER, Role.LEARNER):
+            node.journal = self._new_journal()
+        if role_of(node.name) is Role.ACCEPTOR:
+            node.snapshots = SimulatedSnapshots()
+
+    def add(self, name: NodeId, stamp: Stamped | None = None) -> None:
+        """Put a new node into the world, with a blank volume or one that was stamped for it."""
+        node = self.nodes[name] = SimulatedNode(name, self)
+        self._furnish(node)
+        if stamp is not None and node.journal is not None:
+            node.journal.append(stamp)
+            node.journal.sync()
+            node.journal = node.journal.next_life()
+
+    def retire(self, name: NodeId) -> None:
+        """Stop a node for good."""
+        self.crash(name, why="retired")
+        self.retired.add(name)
+
+    @property
+    def identity(self) -> str:
+        """The identity of the cluster, once an acceptor is open; "" before."""
+        for node in self.nodes.values():
+            stamp = node.journal.durable.stamp if node.journal is not None else None
+            if stamp is not None and stamp.phase == "open":
+                return stamp.cluster
+        return ""
+
     def _start(self, node: SimulatedNode) -> None:
-        if node.running:
+        if node.running or node.name in self.retired:
             return
         if self._refuses_to_start(node):
             return
@@ -271,7 +319,7 @@ class World:
         return damaged and role_of(node.name) is not Role.ACCEPTOR
 
     def _make_role(self, node: SimulatedNode) -> AnyRole:
-        membership, settings = self.membership, self.settings
+        membership, settings = self.founding, self.settings
         recovered = node.journal.recovered if node.journal else Recovered()
         match role_of(node.name):
             case Role.PROPOSER:
@@ -404,14 +452,18 @@ class World:
         self._link_all()
 
     def _link_all(self) -> None:
-        for a, b in itertools.combinations(self.membership.nodes, 2):
+        for a, b in itertools.combinations(tuple(self.nodes), 2):
             if self.nodes[a].running and self.nodes[b].running:
                 self._link(a, b)
 
     def _link(self, a: NodeId, b: NodeId) -> None:
         pair = frozenset((a, b))
-        talk = b in dialed_by(a, self.membership) or a in dialed_by(b, self.membership)
-        if not talk or pair in self._linked or (a, b) in self._cut or (b, a) in self._cut:
+        if (
+            frozenset((role_of(a), role_of(b))) not in _TALK
+            or pair in self._linked
+            or (a, b) in self._cut
+            or (b, a) in self._cut
+        ):
             return
         self._linked[pair] = (a, b)
         for one, other in ((a, b), (b, a)):
@@ -439,7 +491,7 @@ class World:
     def _cluster(self, name: NodeId) -> str:
         role = self.nodes[name].role
         if isinstance(role, Acceptor):
-            return role.cluster if role.voting else ""
+            return role.cluster if role.voting or role.joining else ""
         return role.cluster if isinstance(role, Proposer | Learner) else ""
 
     def inject(self, sender: NodeId, to: NodeId, message: AnyMessage) -> None:
@@ -642,6 +694,8 @@ class World:
                 self.replies.setdefault(connection, []).extend(replies)
                 if self.observer is not None:
                     self.observer.delivered(connection, replies)
+            case Relink():
+                pass  # here every two nodes have a link whose roles talk
             case Trace():
                 self.traces.append((self.now_ms, node.name, effect))
 
@@ -681,7 +735,7 @@ class World:
     def submit(
         self,
         gateway: NodeId,
-        event: ClientWrites | ClientReads | ClientStaleReads | ClientGone,
+        event: ClientWrites | ClientReads | ClientStaleReads | ClientChange | ClientGone,
     ) -> None:
         """Hand client commands to a gateway, or tell it that a client has gone."""
         self._step(self.nodes[gateway], event)
