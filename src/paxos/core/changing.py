@@ -24,7 +24,7 @@ import msgspec
 from .configuring import membership_of
 from .messages import Address, Change, ChangeMembers, Members
 from .quorum import Membership
-from .types import NodeId, Role, Slot, number_of, place_of, role_of
+from .types import NodeId, Role, Slot, life_of, node_id, number_of, place_of, role_of
 
 CHANGE = "change"
 """The name of the timer by which a change goes on."""
@@ -107,7 +107,7 @@ def with_change(
     node = message.node
     try:
         role = role_of(node)
-        well_formed = 1 <= number_of(node) <= NODES_MAX
+        well_formed = 1 <= number_of(node) <= NODES_MAX and life_of(node) >= 0
     except ValueError:
         role, well_formed = Role.DISCOVERY, False
     if not well_formed or role is Role.DISCOVERY:
@@ -135,7 +135,10 @@ def with_change(
         if len(nodes) == 1:
             raise Refused(f"ERR {node} is the last {role.value}: a cluster needs one")
         nodes = tuple(other for other in nodes if other != node)
-    return Change(
-        epoch=epoch + 1,
-        members=msgspec.structs.replace(members, **{field: nodes}, addresses=addresses),
-    )
+        addresses.pop(place_of(node), None)
+    changed = msgspec.structs.replace(members, **{field: nodes}, addresses=addresses)
+    try:
+        membership_of(changed, node_id(Role.DISCOVERY))
+    except ValueError as error:
+        raise Refused(f"ERR {error}") from error
+    return Change(epoch=epoch + 1, members=changed)

@@ -29,6 +29,9 @@ from .types import NO_BALLOT, NO_SLOT, Ballot, NodeId, Slot, place_of
 MARK = b"\xc1"
 """The first byte of a change in the log: the one that msgpack never uses."""
 
+HOST_CHARACTERS_MAX = 253
+"""The longest name of a host."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Change)
 
@@ -51,7 +54,13 @@ def change_in(value: bytes) -> Change | None:
 
 
 def membership_of(members: Members, discovery: NodeId) -> Membership:
-    """Return members as roles use them. Raises ValueError for what is no membership."""
+    """Return members as roles use them. Raises ValueError for what is no membership, and for an
+    address that cannot be one.
+    """
+    for node, (host, *ports) in members.addresses.items():
+        good = 0 < len(host) <= HOST_CHARACTERS_MAX and all(0 < port < 65_536 for port in ports)
+        if not good:
+            raise ValueError(f"{node} cannot be at {host[:40]!r}, ports {ports}")
     return Membership(
         acceptors=members.acceptors,
         proposers=members.proposers,
@@ -98,10 +107,16 @@ class View:
         return self.configuration.ballot
 
     def adopt(self, configuration: Configuration) -> bool:
-        """Take a configuration in; tell whether it is newer than the one that was known."""
+        """Take a configuration in; tell whether it is newer than the one that was known.
+
+        What is no configuration at all is left alone: it came over a link, and no log decided it.
+        """
         if configuration.epoch <= self.epoch:
             return False
-        membership = membership_of(configuration.members, self.membership.discovery)
+        try:
+            membership = membership_of(configuration.members, self.membership.discovery)
+        except ValueError:
+            return False
         self.configuration, self.membership = configuration, membership
         return True
 

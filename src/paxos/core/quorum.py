@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from .types import NodeId, Role, number_of, place_of, role_of
+from .types import NodeId, Role, life_of, number_of, place_of, role_of
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
             if len(set(map(place_of, nodes))) != len(nodes):
                 raise ValueError(f"a {role.value} is named twice: {', '.join(nodes)}")
             for node in nodes:
-                if role_of(node) is not role or not 1 <= number_of(node) <= 99:
+                if role_of(node) is not role or not 1 <= number_of(node) <= 99 or life_of(node) < 0:
                     raise ValueError(f"{node} is not the name of a {role.value}")
 
     @property
