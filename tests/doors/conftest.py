@@ -73,6 +73,9 @@ class FakeGateway:
             "reason": None,
         }
 
+    def members(self) -> dict[str, Any]:
+        return {"epoch": 3, "acceptors": [{"node": "acceptor-1.1", "page_port": 8004}]}
+
     def responses(self, limit: int | None) -> list[tuple[int, int, int, int, float]]:
         return self.confirmed if limit is None else self.confirmed[len(self.confirmed) - limit :]
 

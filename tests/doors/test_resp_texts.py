@@ -121,7 +121,7 @@ def replies(data: bytes) -> list[object]:
 def test_command_info_agrees_on_arity_and_keys(talk, redis_port):
     ours = {entry[0]: entry for entry in replies(talk.say(b"COMMAND\r\n"))[0]}
     theirs = {entry[0]: entry for entry in replies(ask(redis_port, b"COMMAND\r\n"))[0]}
-    own = {b"write", b"read", b"status", b"responses", b"backup"}
+    own = {b"write", b"read", b"status", b"responses", b"backup", b"member"}
     assert set(ours) - own <= set(theirs)
     for name in set(ours) - own:
         assert ours[name][1] == theirs[name][1], name

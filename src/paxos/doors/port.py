@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from paxos.core.effects import (
     ClientBackup,
     ClientBackupPart,
+    ClientChange,
     ClientGone,
     ClientReads,
     ClientStaleReads,
@@ -17,7 +18,13 @@ from paxos.core.effects import (
 )
 
 ClientEvent: TypeAlias = (
-    ClientWrites | ClientReads | ClientStaleReads | ClientBackup | ClientBackupPart | ClientGone
+    ClientWrites
+    | ClientReads
+    | ClientStaleReads
+    | ClientBackup
+    | ClientBackupPart
+    | ClientChange
+    | ClientGone
 )
 
 Confirmation: TypeAlias = tuple[int, int, int, int, float]
@@ -43,6 +50,10 @@ class GatewayPort(Protocol):
 
     def responses(self, limit: int | None) -> list[Confirmation]:
         """Return the latest confirmations, oldest first; at most `limit` of them, if given."""
+        ...
+
+    def members(self) -> dict[str, Any]:
+        """Return the configuration in force as the gateway knows it, ready for JSON."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paxos.core.effects import (
     ClientBackup,
     ClientBackupPart,
+    ClientChange,
     ClientReads,
     ClientStaleReads,
     ClientWrites,
@@ -20,7 +21,7 @@ from paxos.core.effects import (
 from paxos.core.types import Slot
 from paxos.machine.commands import Kind
 
-from . import resp_auth
+from . import resp_auth, resp_members
 from .resp_commands import (
     ALL_COMMANDS,
     READY_COMMANDS,
@@ -393,6 +394,23 @@ class Dialogue:
         self.replies.issued += 1
         self.door.port.submit(event)
 
+    # ------------------------------------------------------------ members
+
+    def _member(self, command: Command) -> None:
+        """MEMBER LIST: JSON. MEMBER ADD node [host peer_port page_port], MEMBER REMOVE node: the
+        epoch of a configuration in which it is so.
+        """
+        asked = resp_members.parse(command, self.id)
+        if isinstance(asked, str):
+            self._say_error(asked)
+        elif isinstance(asked, ClientChange):
+            self.submit()
+            self.replies.issued += 1
+            self.door.port.submit(asked)
+        else:
+            port = self.door.port
+            self.say(lambda: encode(asked(port), self.replies.version))
+
     # ------------------------------------------------------------ the connection itself
 
     def _set_authenticated(self, authenticated: bool) -> None:
@@ -464,6 +482,7 @@ _CONTROLS: dict[bytes, Callable[[Dialogue, Command], None]] = {
     b"BACKUP": Dialogue._backup,
     b"DISCARD": Dialogue._discard,
     b"HELLO": Dialogue._hello,
+    b"MEMBER": Dialogue._member,
     b"MULTI": Dialogue._multi,
     b"QUIT": Dialogue._quit,
     b"READONLY": Dialogue._readonly,
