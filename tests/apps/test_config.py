@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from paxos.apps import config
+from paxos.apps import config, layout
 from paxos.apps.config_keys import ALIASES, KEYS, OTHER_VARIABLES, SECTIONS, example
 from paxos.core.errors import ConfigurationError
 from paxos.core.settings import Limits, Settings, Timeouts
-from paxos.core.types import NodeId
+from paxos.core.types import NodeId, Role
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -157,6 +157,81 @@ def test_host_names_the_node_in_a_swarm() -> None:
     assert loaded.local_host() == "127.0.0.1"
 
 
+def test_added_nodes_have_the_ports_after_all_others() -> None:
+    loaded = config.load(None, {"PAXOS_CLUSTER_ADDED": " learner-7 client-5  acceptor-4 "})
+    added = tuple(NodeId(name) for name in ("learner-7", "client-5", "acceptor-4"))
+    assert loaded.added == added
+    assert loaded.nodes() == (*config.load().nodes(), *added)
+    assert [loaded.ports(node) for node in added] == [
+        (8011, 17_011),
+        (8012, 17_012, 6003),
+        (8013, 17_013),
+    ]
+    assert loaded.membership() == config.load().membership(), "the founding stays what it was"
+    assert loaded.of(Role.CLIENT) == ("client-1", "client-2", "client-5")
+
+
+def test_a_later_life_is_at_its_place(tmp_path: Path) -> None:
+    loaded = config.load()
+    for life in ("acceptor-2.1", "acceptor-2.14"):
+        node = NodeId(life)
+        assert loaded.ports(node) == loaded.ports(NodeId("acceptor-2"))
+        assert loaded.volume(node) == tmp_path / "data" / "acceptor-2"
+        loaded.require(node)
+    swarm = config.load(None, {"PAXOS_NETWORK_HOST": "{node}"})
+    assert swarm.address(NodeId("acceptor-2.1")) == ("acceptor-2", 17_005)
+
+
+def test_the_layout_of_the_data_folder_adds_and_removes_nodes(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    four, three = NodeId("acceptor-4"), NodeId("acceptor-3")
+    layout.write(tmp_path / "data", layout.Layout(added=(four,), removed=(three,)))
+    loaded = config.load()
+    assert four in loaded.nodes()
+    assert three not in loaded.nodes()
+    assert loaded.page_port(four) == 8011
+    assert loaded.page_port(three) == 8006, "it keeps its ports"
+    loaded.require(four)
+    with pytest.raises(ConfigurationError, match="has no acceptor-3"):
+        loaded.require(three)
+    assert loaded.fingerprint() == loaded.with_layout(layout.Layout()).fingerprint(), (
+        "the layout is no setting: a cluster that runs is not taken for another"
+    )
+    both = config.load(None, {"PAXOS_CLUSTER_ADDED": "learner-3 acceptor-4"})
+    assert both.added == ("learner-3", "acceptor-4")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"added": ["nobody"]}',
+        '{"removed": ["acceptor-4.1"]}',
+        '{"lives": {"acceptor-1": "x"}}',
+        '{"added": ["discovery"]}',
+    ],
+)
+def test_a_layout_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "layout.json").write_text(text, encoding="utf-8")
+    [mistake] = mistakes()
+    assert mistake.startswith(f"{tmp_path / 'data' / 'layout.json'} ")
+    assert mistake.endswith("repair it")
+
+
+def test_the_lives_of_a_layout_only_grow() -> None:
+    place = NodeId("acceptor-2")
+    known = layout.Layout().in_life(place, 2).in_life(place, 1)
+    assert known.lives == {"acceptor-2": 2}
+    founding = config.load().nodes()
+    gone = known.without_node(place)
+    assert gone.without_node(place) == gone
+    assert gone.removed == ("acceptor-2",)
+    assert gone.with_node(place, founding) == known
+    assert known.with_node(NodeId("acceptor-4"), founding).added == ("acceptor-4",)
+
+
 def test_node_outside_the_cluster_is_refused() -> None:
     loaded = config.load()
     with pytest.raises(ConfigurationError, match="has no acceptor-4; it has discovery"):
@@ -174,6 +249,16 @@ def test_node_outside_the_cluster_is_refused() -> None:
         ("[cluster]\nacceptors = true", "cluster.acceptors = true (cluster.toml): must be a whole"),
         ('[cluster]\nacceptors = "3"', 'cluster.acceptors = "3" (cluster.toml): must be a whole'),
         ("[cluster]\nacceptors = 3.5", 'cluster.acceptors = "3.5" (cluster.toml): must be a whole'),
+        ('[cluster]\nadded = "nobody-1"', 'cluster.added = "nobody-1" (cluster.toml): "nobody-1" is'
+         " not the name of a node: must be such as acceptor-4 or learner-3"),
+        ('[cluster]\nadded = "acceptor-4.1"', 'cluster.added = "acceptor-4.1" (cluster.toml): '
+         '"acceptor-4.1" is not the name'),
+        ('[cluster]\nadded = "learner-2"', 'cluster.added = "learner-2" (cluster.toml): learner-2'
+         " is one of those that the cluster was founded with"),
+        ('[cluster]\nadded = "learner-3 learner-3"', 'cluster.added = "learner-3 learner-3" '
+         "(cluster.toml): learner-3 stands there twice"),
+        ("[cluster]\nadded = 4", 'cluster.added = 4 (cluster.toml): must be names of nodes'
+         ' separated by spaces, such as "acceptor-4 learner-3"'),
         ("[cluster]\naceptors = 3", 'cluster.aceptors (cluster.toml): no such key; did you mean'
          ' "acceptors"?'),
         ("[clutser]\nacceptors = 3", '[clutser] (cluster.toml): no such section; did you mean'

@@ -22,7 +22,7 @@ import msgspec
 import typer
 
 from paxos.core.errors import ConfigurationError, DefiniteError, IndefiniteError
-from paxos.core.types import Slot
+from paxos.core.types import Role, Slot
 from paxos.machine.snapshot import SnapshotDamaged, SnapshotHead, verify
 from paxos.storage.folder import sync_folder
 
@@ -98,7 +98,7 @@ def backup(
         )
     configuration = configuration_module.load(config, os.environ)
     if port is None:
-        port = configuration.door_port(configuration.membership().gateways[0])
+        port = configuration.door_port(configuration.of(Role.CLIENT)[0])
     password = os.environ.get(PASSWORD_VARIABLE) or configuration.security.password
     connection = Connection(host or configuration.local_host(), port, password=password)
     file = Path(words[0])

@@ -19,6 +19,7 @@ import msgspec
 import typer
 
 from paxos.core.errors import ConfigurationError, DefiniteError
+from paxos.core.types import Role
 
 from . import config as configuration_module
 from . import run_file
@@ -185,7 +186,7 @@ def running_doors(configuration: Configuration) -> tuple[tuple[str, int], ...]:
         living = run.living().values()
         ports = sorted(node.door_port for node in living if node.door_port is not None)
     elif run is not None and not run.stopped:
-        gateways = configuration.membership().gateways
+        gateways = configuration.of(Role.CLIENT)
         ports = [configuration.door_port(node) for node in gateways]
     if not ports:
         raise DefiniteError(

@@ -342,7 +342,7 @@ class OwnStage(LocalStage):
         offset = _free_offset(like, seed)
         ports = {
             str(node): like.network.peers_port + offset + place
-            for place, node in enumerate(like.nodes())
+            for place, node in enumerate(like.membership().nodes)
         }
         proxy_port = await self.hands.proxy.listen(Setting(ports=ports, seed=seed))
         file = folder / "paxos.toml"
@@ -458,7 +458,7 @@ def _free_offset(like: Configuration, seed: int) -> int:
     """Return a port offset at which all ports are free now. Raises DefiniteError."""
     offsets = list(OFFSETS)
     random.Random(f"{seed} {os.getpid()}").shuffle(offsets)
-    network, count = like.network, len(like.nodes())
+    network, count = like.network, len(like.membership().nodes)
     firsts = (
         (network.pages_port, count),
         (network.peers_port, count),
@@ -485,7 +485,7 @@ def _sections(
         **{name: plain["network"][name] for name in ("pages_port", "peers_port", "doors_port")},
     }
     return {
-        "cluster": plain["cluster"],
+        "cluster": {**plain["cluster"], "added": ""},
         "network": network,
         "data": {"folder": str(data)},
         "timeouts": plain["timeouts"],

@@ -99,7 +99,7 @@ def _node_arguments(command: str, words: list[str]) -> tuple[Configuration, Node
     configuration = configuration_module.load(given.config, os.environ)
     node = named_node(given.role, given.number)
     # Refuses a node that this cluster does not have, before anything is opened.
-    configuration.page_port(node)
+    configuration.require(node)
     return configuration, node, given.json
 
 

@@ -18,10 +18,10 @@ import typer
 from typer.exceptions import TyperException
 
 from paxos.core.errors import DefiniteError
-from paxos.core.types import NodeId
+from paxos.core.types import NodeId, Role
 
 from . import config as configuration_module
-from . import local, run_file
+from . import local, member, run_file
 from .backup import backup
 from .bench import bench
 from .chaos import chaos
@@ -142,7 +142,7 @@ def _tell_readiness(configuration: Configuration, readiness: Readiness, as_json:
 
 
 def _doors(configuration: Configuration) -> list[int]:
-    gateways = configuration.membership().gateways if configuration.doors.resp else ()
+    gateways = configuration.of(Role.CLIENT) if configuration.doors.resp else ()
     return [configuration.door_port(node) for node in gateways]
 
 
@@ -400,6 +400,9 @@ def _again(command: str, role: str, number: int | None, config: Path | None, as_
 
 
 # ---------------------------------------------------------------- tools of their own
+
+app.add_typer(member.app, name="member")
+
 
 app.command()(backup)
 

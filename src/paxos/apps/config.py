@@ -24,8 +24,9 @@ import msgspec
 from paxos.core.errors import ConfigurationError
 from paxos.core.quorum import Membership
 from paxos.core.settings import Limits, Settings, Timeouts
-from paxos.core.types import NodeId, Role, node_id, number_of, role_of
+from paxos.core.types import NodeId, Role, node_id, number_of, place_of, role_of
 
+from . import layout as layout_file
 from .config_keys import ALIASES, KEYS, OTHER_VARIABLES, SECTIONS, Key, Plain, shown
 
 DEFAULT_FILE = "paxos.toml"
@@ -36,12 +37,13 @@ _FALSE = ("false", "no", "off", "0")
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
-    """How many nodes of each role."""
+    """How many nodes of each role it was founded with, and the names of those added since."""
 
     proposers: int
     acceptors: int
     learners: int
     clients: int
+    added: str = ""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +83,8 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be configured, checked. Immutable; every node of a cluster has the same.
 
+    `added` are the nodes since the founding, those of `cluster.added` before those of the layout
+    (layout.py), and `removed` those that are here no more.
     `source` is the file it came from, if any. `warnings` are sentences for the person who
     starts the cluster: legal, but probably not meant.
     """
@@ -96,9 +100,14 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     log: Log
     source: Path | None
     warnings: tuple[str, ...]
+    added: tuple[NodeId, ...] = ()
+    removed: tuple[NodeId, ...] = ()
 
     def membership(self) -> Membership:
-        """Return the nodes of the cluster by role."""
+        """Return the nodes that the cluster was founded with, by role.
+
+        Who is a member now is for the log to say.
+        """
 
         def named(role: Role, count: int) -> tuple[NodeId, ...]:
             return tuple(node_id(role, number) for number in range(1, count + 1))
@@ -116,13 +125,32 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         return Settings(timeouts=self.timeouts, limits=self.limits)
 
     def nodes(self) -> tuple[NodeId, ...]:
-        """Return every node in the order of its ports: discovery first, client nodes last."""
-        return self.membership().nodes
+        """Return every node in the order of its ports: discovery first, the founding's client
+        nodes last of those, then the nodes that were added. Those that were removed are left out.
+        """
+        return tuple(node for node in self._places() if node not in self.removed)
+
+    def of(self, role: Role) -> tuple[NodeId, ...]:
+        """Return every node of a role, as `nodes` does."""
+        return tuple(node for node in self.nodes() if role_of(node) is role)
+
+    def require(self, node: NodeId) -> None:
+        """Raise ConfigurationError when the cluster has no such node, or has it no more."""
+        if place_of(node) not in self.nodes():
+            raise ConfigurationError(f"this cluster has no {node}; it has {self._listed()}")
+
+    def with_layout(self, layout: layout_file.Layout) -> Configuration:
+        """Return the same with the nodes of a layout."""
+        founding = self.membership().nodes
+        named = (*map(NodeId, self.cluster.added.split()), *layout.added)
+        added = tuple(dict.fromkeys(node for node in named if node not in founding))
+        return msgspec.structs.replace(self, added=added, removed=layout.removed)
 
     def address(self, node: NodeId) -> tuple[str, int]:
-        """Return where the other nodes reach a node: host and peer port.
+        """Return where the other nodes reach a node: host and peer port. A node is where its
+        place is, whichever life of it, and a place that was removed keeps its ports.
 
-        Raises ConfigurationError when the cluster has no such node.
+        Raises ConfigurationError when the cluster never had such a node.
         """
         return self.host(node), self._port(self.network.peers_port, node)
 
@@ -136,7 +164,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     def host(self, node: NodeId) -> str:
         """Return the name or address under which the other nodes know a node."""
-        return self.network.host.replace("{node}", node)
+        return self.network.host.replace("{node}", place_of(node))
 
     def page_port(self, node: NodeId) -> int:
         """Return the port of a node's pages. Raises ConfigurationError for an unknown node."""
@@ -150,7 +178,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         self._index(node)
         if role_of(node) is not Role.CLIENT:
             raise ConfigurationError(f"{node} has no door; only client nodes have one")
-        return self.network.doors_port + self.network.port_offset + number_of(node) - 1
+        clients = [one for one in self._places() if role_of(one) is Role.CLIENT]
+        return self.network.doors_port + self.network.port_offset + clients.index(node)
 
     def ports(self, node: NodeId) -> tuple[int, ...]:
         """Return every port that a node listens on."""
@@ -166,7 +195,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     def volume(self, node: NodeId) -> Path:
         """Return the folder that holds a node's durable memory."""
-        return self.data_folder / node
+        return self.data_folder / place_of(node)
 
     def secret(self) -> bytes:
         """Return what the nodes prove to one another that they know.
@@ -213,11 +242,18 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         told = {**self.plain(), "password": self.security.password}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
+    def _places(self) -> tuple[NodeId, ...]:
+        """Return every node that has ports, removed ones too."""
+        return (*self.membership().nodes, *self.added)
+
+    def _listed(self) -> str:
+        return ", ".join(self.nodes())
+
     def _index(self, node: NodeId) -> int:
-        nodes = self.nodes()
-        if node not in nodes:
-            raise ConfigurationError(f"this cluster has no {node}; it has {', '.join(nodes)}")
-        return nodes.index(node)
+        places = self._places()
+        if place_of(node) not in places:
+            raise ConfigurationError(f"this cluster has no {node}; it has {self._listed()}")
+        return places.index(place_of(node))
 
     def _port(self, first: int, node: NodeId) -> int:
         return first + self.network.port_offset + self._index(node)
@@ -356,7 +392,9 @@ class _Loader:
 
     def configuration(self) -> Configuration | None:
         """Return the whole, or None when there are mistakes, after all checks."""
-        self._check_network()
+        layout = self._layout()
+        self._check_added()
+        self._check_network(layout)
         self._check_timeouts()
         self._check_limits()
         password = self._password()
@@ -364,7 +402,7 @@ class _Loader:
         secret = self._path("security.secret_file")
         if self.mistakes or folder is None:
             return None
-        return Configuration(
+        loaded = Configuration(
             cluster=msgspec.convert(self._section("cluster"), Cluster),
             network=msgspec.convert(self._section("network"), Network),
             data_folder=folder,
@@ -383,6 +421,7 @@ class _Loader:
             source=self._file,
             warnings=self._warnings(),
         )
+        return loaded.with_layout(layout)
 
     def data_folder(self) -> Path | None:
         """Return the data folder, or None when there are mistakes about it."""
@@ -431,9 +470,37 @@ class _Loader:
             self._refuse("security.password_file", "must not be an empty file")
         return from_file
 
+    def _layout(self) -> layout_file.Layout:
+        """Return the layout of the data folder, an empty one when it is not known which that is."""
+        folder = self.data_folder()
+        try:
+            return layout_file.Layout() if folder is None else layout_file.read(folder)
+        except ConfigurationError as error:
+            self.mistakes.append(str(error))
+            return layout_file.Layout()
+
     # ------------------------------------------------------------ cross-checks
 
-    def _check_network(self) -> None:
+    def _check_added(self) -> None:
+        """Check the names of `cluster.added`."""
+        names = self._text("cluster.added").split()
+        for name in names:
+            if not layout_file.is_place(name):
+                self._refuse(
+                    "cluster.added",
+                    f'"{name[:40]}" is not the name of a node: must be such as acceptor-4 or '
+                    "learner-3",
+                )
+            elif number_of(NodeId(name)) <= self._int(f"cluster.{role_of(NodeId(name)).value}s"):
+                self._refuse(
+                    "cluster.added",
+                    f"{name} is one of those that the cluster was founded with: must name others",
+                )
+            elif names.count(name) > 1:
+                self._refuse("cluster.added", f"{name} stands there twice: must stand there once")
+                return
+
+    def _check_network(self, layout: layout_file.Layout) -> None:
         host = self._text("network.host")
         if not _HOST.fullmatch(host.replace("{node}", "n")):
             self._refuse(
@@ -445,7 +512,9 @@ class _Loader:
             self._refuse("network.bind", 'must be an address, such as "127.0.0.1" or "0.0.0.0"')
         counts = [self._int(f"cluster.{role}") for role in ("proposers", "acceptors", "learners")]
         clients = self._int("cluster.clients")
-        nodes = 1 + sum(counts) + clients
+        added = set(self._text("cluster.added").split()) | set(layout.added)
+        nodes = 1 + sum(counts) + clients + len(added)
+        clients += sum(name.startswith(Role.CLIENT) for name in added)
         offset = self._int("network.port_offset")
         ranges: list[tuple[str, int, int]] = []
         for name, length in (("pages_port", nodes), ("peers_port", nodes), ("doors_port", clients)):
@@ -557,4 +626,6 @@ def _fits(key: Key, value: object) -> bool:
         return isinstance(value, bool)
     if key.kind == "choice":
         return value in key.choices
+    if key.kind == "names":
+        return isinstance(value, str) and "\0" not in value
     return isinstance(value, str) and bool(value.strip()) and "\0" not in value

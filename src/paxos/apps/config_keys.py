@@ -21,7 +21,7 @@ MIB = 1024 * KIB
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """One key. Kinds: `int` within low..high, `bool`, `choice`, `text`, `path`."""
+    """One key. Kinds: `int` within low..high, `bool`, `choice`, `text`, `path`, `names`."""
 
     section: str
     name: str
@@ -53,6 +53,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
             wanted = "true or false"
         elif self.kind == "choice":
             wanted = "one of " + ", ".join(self.choices)
+        elif self.kind == "names":
+            wanted = "names of nodes separated by spaces"
         else:
             wanted = "a text that is not empty"
         good = self.example or self.default
@@ -221,6 +223,16 @@ KEYS: tuple[Key, ...] = (
     _count("cluster", "learners", 2, 1, 99, "They apply the log and serve reads."),
     _count("cluster", "clients", 2, 1, 99, "The nodes that programs and people talk to."),
     Key(
+        section="cluster",
+        name="added",
+        kind="names",
+        default="",
+        example="acceptor-4 learner-3",
+        meaning="Nodes added since the founding, where no supervisor keeps them (a Swarm, several\n"
+        "machines): names separated by spaces. They have the ports after all others, in this\n"
+        "order. Who is a member is for `paxos member` to say.",
+    ),
+    Key(
         section="network",
         name="host",
         kind="text",
@@ -353,7 +365,7 @@ KEYS: tuple[Key, ...] = (
 SECTIONS: tuple[str, ...] = tuple(dict.fromkeys(key.section for key in KEYS))
 
 SECTION_MEANINGS = {
-    "cluster": "How many nodes of each role, 1 to 99. Fixed once the cluster has been founded.",
+    "cluster": "How many nodes of each role it is founded with, 1 to 99. Fixed from then on.",
     "network": "Addresses and ports.",
     "data": "Where it lies.",
     "security": "What nodes and clients must know.",

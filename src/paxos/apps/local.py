@@ -23,7 +23,7 @@ import msgspec
 from paxos.core.errors import ConfigurationError, DefiniteError, StorageError
 from paxos.core.types import NodeId
 
-from . import asking, processes, run_file, supervisor
+from . import asking, layout, processes, run_file, supervisor
 from .config import Configuration
 from .readiness import Readiness, Report, absence, wait_until_ready
 from .run_file import Run
@@ -31,6 +31,8 @@ from .run_file import Run
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = len(supervisor.STOP_ORDER) * 2 * supervisor.GRACE_S + 5.0
 _NODE_NAME = re.compile(r"discovery|(proposer|acceptor|learner|client)-[1-9]\d?")
+ASIDE = "aside"
+"""The folder in the data folder where the volumes are that were replaced."""
 
 Launcher: TypeAlias = Callable[[Configuration, Path], int]
 """Starts a detached supervisor whose output goes to a file; returns its pid."""
@@ -266,18 +268,21 @@ def hold(configuration: Configuration, node: NodeId) -> None:
 
     Raises ConfigurationError for an unknown node, DefiniteError when no cluster runs here.
     """
-    configuration.page_port(node)
-    run = _running(configuration)
+    configuration.require(node)
+    running(configuration)
     folder = supervisor.held_folder(configuration)
     folder.mkdir(exist_ok=True)
     (folder / node).touch()
-    processes.end([run.nodes[node].process], supervisor.GRACE_S)
+    # Read after the file is there: the supervisor cannot start it anew any more.
+    run = running(configuration)
+    if node in run.nodes:
+        processes.end([run.nodes[node].process], supervisor.GRACE_S)
 
 
 def release(configuration: Configuration, node: NodeId) -> None:
     """Start a held node again. Raises as `hold` does."""
-    configuration.page_port(node)
-    run = _running(configuration)
+    configuration.require(node)
+    run = running(configuration)
     (supervisor.held_folder(configuration) / node).unlink(missing_ok=True)
     processes.send(run.supervisor_process, signal.SIGHUP)
 
@@ -289,7 +294,19 @@ def release_all(configuration: Configuration) -> None:
         shutil.rmtree(folder)
 
 
-def _running(configuration: Configuration) -> Run:
+def rearrange(configuration: Configuration, newer: layout.Layout) -> Configuration:
+    """Write a layout and have the supervisor heed it; return the configuration with it.
+
+    Raises StorageError, and DefiniteError when no cluster runs here.
+    """
+    run = running(configuration)
+    layout.write(configuration.data_folder, newer)
+    processes.send(run.supervisor_process, signal.SIGHUP)
+    return configuration.with_layout(newer)
+
+
+def running(configuration: Configuration) -> Run:
+    """Return which processes the cluster is. Raises DefiniteError when none runs here."""
     run = run_file.read(configuration.data_folder)
     if run is None or not run.supervisor_process.lives:
         raise DefiniteError(
@@ -312,6 +329,9 @@ def reset(configuration: Configuration, report: Report) -> list[Path]:
             "logs",
             "held",
             "cluster.secret",
+            ASIDE,
+            "member.lock",
+            layout.NAME,
             run_file.NAME,
             supervisor.LOCK,
         ):

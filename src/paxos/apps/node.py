@@ -40,7 +40,7 @@ from paxos.core.messages import (
 from paxos.core.proposer import Proposer
 from paxos.core.stepper import Stepper
 from paxos.core.trace import Level, Trace
-from paxos.core.types import NodeId, Role, Slot, role_of
+from paxos.core.types import NodeId, Role, Slot, place_of, role_of
 from paxos.doors.resp import RespDoor
 from paxos.machine.machine import Machine
 from paxos.machine.snapshot import encode, verify
@@ -83,26 +83,32 @@ def run_node(configuration: Configuration, node: NodeId) -> int:
 
 
 class _Process:
-    """The parts of one node's process."""
+    """The parts of one node's process. What has ports and a volume is a place; which life of it an
+    acceptor is, its volume says.
+    """
 
-    def __init__(self, configuration: Configuration, node: NodeId) -> None:
+    def __init__(self, configuration: Configuration, place: NodeId) -> None:
         self._configuration = configuration
-        self._node = node
-        self._role = role_of(node)
+        self._place = self._node = place
+        self._role = role_of(place)
         self._clock = Clock()
         self._journal: Journal | None = None
         self._snapshots: SnapshotFiles | None = None
         self._machine = Machine()
-        self._log = LogRing(
-            node=node,
-            level=Level(configuration.log.level),
-            style="json" if configuration.log.format == "json" else "text",
+        self._log = self._new_log()
+
+    def _new_log(self) -> LogRing:
+        settings = self._configuration.log
+        return LogRing(
+            node=self._node,
+            level=Level(settings.level),
+            style="json" if settings.format == "json" else "text",
             output=standard_output(),
         )
 
     async def run(self) -> int:
         """Start everything, wait for a signal, stop everything."""
-        configuration, node = self._configuration, self._node
+        configuration = self._configuration
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_unhandled)
         stop = asyncio.Event()
@@ -116,12 +122,12 @@ class _Process:
             self._open_volume()
         if self._journal is not None:
             recovered = self._journal.recovered
+        node = self._node = self._name(recovered)
+        self._log = self._new_log()
         role = self._make_role(recovered)
         dice = random.Random(secrets.randbits(64))
         stepper = Stepper(role, self._journal, self._clock.now_ms, dice.random)
-        addresses = Addresses(
-            configuration.dial_address, by_book=configuration.network.proxy_port == 0
-        )
+        addresses = Addresses(self._dial_address, by_book=configuration.network.proxy_port == 0)
         incarnation = time.time_ns() // 1000
         membership = configuration.membership()
         settings = configuration.settings()
@@ -135,7 +141,7 @@ class _Process:
             clock=self._clock,
             log=self._log,
             addresses=addresses,
-            page_ports={n: configuration.page_port(n) for n in membership.nodes},
+            page_ports={n: configuration.page_port(n) for n in configuration.nodes()},
             host=configuration.host(node),
             peer_port=configuration.address(node)[1],
             incarnation=incarnation,
@@ -191,6 +197,19 @@ class _Process:
         if self._journal is not None:
             self._journal.close()
         return STOPPED
+
+    def _name(self, recovered: Recovered) -> NodeId:
+        """Return who this node is: for an acceptor the life of its place that its volume names."""
+        stamp = recovered.stamp
+        if self._role is Role.ACCEPTOR and stamp and place_of(stamp.node) == self._place:
+            return stamp.node
+        return self._place
+
+    def _dial_address(self, place: NodeId) -> tuple[str, int] | None:
+        try:
+            return self._configuration.dial_address(place)
+        except ConfigurationError:
+            return None  # a node that was added elsewhere: the log tells where it is
 
     def _open_volume(self) -> None:
         """Open what this node keeps. A learner's snapshots are not kept: the acceptors' are."""
@@ -260,8 +279,11 @@ class _Process:
 
 
 def _version_needed(role: AnyRole, peer: NodeId) -> int:
-    """Return the version that a peer must speak: it depends on whether the log has been cut."""
-    return version_needed(peer, cut=isinstance(role, Acceptor) and role.keeping.has_cut)
+    """Return the version that a peer must speak: it depends on whether the log has been cut, and
+    on whether the members have changed.
+    """
+    cut = isinstance(role, Acceptor) and role.keeping.has_cut
+    return version_needed(peer, cut=cut, changed=role.view.epoch > 0)
 
 
 def _slot_of_snapshot(chunks: Iterable[bytes]) -> Slot:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from paxos.core.types import NodeId
+from paxos.core.types import NodeId, Role
 
 from . import asking
 from .config import Configuration
@@ -88,10 +88,9 @@ def _still_absent(configuration: Configuration, absent: dict[NodeId, str]) -> di
 
 def _founded_otherwise(configuration: Configuration, absent: dict[NodeId, str]) -> str:
     """Return what bars so many acceptors that no quorum is left: waiting does not help then."""
-    membership = configuration.membership()
-    wrong = [absent[node] for node in membership.acceptors if FOUNDED_WITH in absent.get(node, "")]
-    open_at_best = set(membership.acceptors[: len(membership.acceptors) - len(wrong)])
-    return wrong[0] if wrong and not membership.is_quorum(open_at_best) else ""
+    acceptors = configuration.of(Role.ACCEPTOR)
+    wrong = [absent[node] for node in acceptors if FOUNDED_WITH in absent.get(node, "")]
+    return wrong[0] if wrong and 2 * (len(acceptors) - len(wrong)) <= len(acceptors) else ""
 
 
 def absence(answer: asking.Page) -> str:
@@ -107,7 +106,7 @@ def _write_and_read_back(
     configuration: Configuration, absent: dict[NodeId, str], deadline: float
 ) -> str:
     """Try the whole way once. Returns what went wrong, or an empty text."""
-    gateways = configuration.membership().gateways
+    gateways = configuration.of(Role.CLIENT)
     for node in (gateways[0], gateways[-1]):
         if node in absent:
             # It would keep us waiting, and the reasons of the others would come late.

@@ -11,7 +11,8 @@ is restarted leaves containers running; the next `paxos up` starts another one, 
 living nodes over (waiting on them by pidfd) and starts the missing ones.
 
 A node that is to stay down has a file of its name in `held/`; `local.hold` puts it there and
-`local.release` takes it away and sends SIGHUP here.
+`local.release` takes it away and sends SIGHUP here. The same signal has layout.json read again:
+nodes that were added to it are started, those that were removed are ended.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from paxos.core.errors import ConfigurationError, PaxosError
 from paxos.core.types import NodeId, Role, role_of
 
 from . import config as configuration_module
-from . import processes, run_file
+from . import layout, processes, run_file
 from .config import Configuration
 from .processes import Process
 from .run_file import NodeRun, Run
@@ -73,6 +74,8 @@ class _Child:
         self.pause_s = RESTART_FIRST_S
         self.due_at_s: float | None = None
         self.restarts = 0
+        self.leaving_until_s: float | None = None
+        """When it is killed, having been removed from the layout; it is not started again."""
         self.last = Process(0, -1)
         self.exit = ""
 
@@ -121,6 +124,7 @@ class Supervisor:
         self._by_descriptor: dict[int, _Child] = {}
         self._poll = select.poll()
         self._stopping = False
+        self._look_again = False
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -140,6 +144,7 @@ class Supervisor:
         self._write_run_file()
         while not self._stopping:
             self._wait()
+            self._heed_layout()
             self._restart_due()
             self._bound_logs()
         self._stop_all()
@@ -157,17 +162,55 @@ class Supervisor:
         self._stopping = True
 
     def _on_look_again(self, _number: int, _frame: object) -> None:
+        self._look_again = True
+
+    def _heed_layout(self) -> None:
+        """After SIGHUP: let every node that is down try again, take new ones in, end old ones."""
         now = time.monotonic()
+        for child in list(self._children.values()):
+            if child.leaving_until_s is not None and now >= child.leaving_until_s:
+                processes.send(child.last, signal.SIGKILL)
+        if not self._look_again:
+            return
+        self._look_again = False
+        try:
+            newer = layout.read(self._configuration.data_folder)
+        except ConfigurationError as error:
+            _say(f"the layout stays as it was: {error}")
+        else:
+            self._configuration = self._configuration.with_layout(newer)
+            self._take_in_and_end(now)
         for child in self._children.values():
             if child.process is None:
                 child.due_at_s = now
                 child.pause_s = RESTART_FIRST_S
 
+    def _take_in_and_end(self, now: float) -> None:
+        """Make the nodes that are kept running those of the configuration."""
+        wanted = self._configuration.nodes()
+        for node in wanted:
+            child = self._children.setdefault(node, _Child(node))
+            if child.leaving_until_s is not None:
+                # It was removed and has come back before it had ended: it starts again then.
+                child.leaving_until_s = None
+        for node, child in list(self._children.items()):
+            if node in wanted:
+                continue
+            if child.process is None:
+                del self._children[node]
+            elif child.leaving_until_s is None:
+                _say(f"{node} is removed: ending it")
+                child.leaving_until_s = now + GRACE_S
+                processes.send(child.process, signal.SIGTERM)
+        self._write_run_file()
+
     # ------------------------------------------------------------ waiting
 
     def _wait(self) -> None:
         now = time.monotonic()
-        due = [child.due_at_s for child in self._children.values() if child.due_at_s is not None]
+        children = self._children.values()
+        due = [child.due_at_s for child in children if child.due_at_s is not None]
+        due += [child.leaving_until_s for child in children if child.leaving_until_s is not None]
         until_s = min([now + LOG_CHECK_S, *due])
         for descriptor, _ in self._poll.poll(max(0.0, until_s - now) * 1000):
             if descriptor == self._wake_read:
@@ -179,6 +222,11 @@ class Supervisor:
         """A node's process has ended: remember how, and when to start it again."""
         child.exit = _ending(child.last.pid) if child.ours else "not our child: unknown"
         self._forget_process(child)
+        if child.leaving_until_s is not None:
+            del self._children[child.node]
+            _say(f"{child.node} ended ({child.exit}), removed")
+            self._write_run_file()
+            return
         now = time.monotonic()
         if now - child.started_at_s >= STEADY_S:
             child.pause_s = RESTART_FIRST_S
