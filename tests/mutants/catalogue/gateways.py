@@ -79,8 +79,8 @@ NONCE_NOT_RANDOM = Mutant(
         change("core/gateway.py", "self._nonce = int(dice * 2**52) + 1", "self._nonce = 1"),
         change(
             "core/gateway.py",
-            "self._read_number = self._nonce",
-            "self._read_number = int(dice * 2**52)",
+            "self._read_number = self._change_number = self._nonce",
+            "self._read_number = self._change_number = int(dice * 2**52)",
         ),
     ),
     killers=(LIVES,),
@@ -91,7 +91,11 @@ READ_NUMBERS_FROM_ZERO = Mutant(
     rule="6",
     fault="A gateway numbers its reads from 0 in each of its lives.",
     changes=(
-        change("core/gateway.py", "self._read_number = self._nonce", "self._read_number = 0"),
+        change(
+            "core/gateway.py",
+            "self._read_number = self._change_number = self._nonce",
+            "self._read_number, self._change_number = 0, self._nonce",
+        ),
     ),
     killers=(RESTARTS,),
 )

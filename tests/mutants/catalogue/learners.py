@@ -152,7 +152,7 @@ READ_SKIPS_QUORUM = Mutant(
     changes=(
         change(
             "core/learner.py",
-            "        if not self._membership.is_quorum(self._heights):\n            return []\n",
+            "        if not self.view.membership.is_quorum(self._heights):\n            return []\n",
             "",
         ),
     ),

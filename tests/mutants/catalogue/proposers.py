@@ -177,9 +177,8 @@ VISIBLE_ACCEPTORS = Mutant(
     changes=(
         change(
             "core/proposer.py",
-            "        self._number = number_of(node)\n        self.membership = membership\n",
-            "        self._number = number_of(node)\n        self._visible: set[NodeId] = set()\n"
-            "        self.membership = membership\n",
+            "        self._number = number_of(node)\n",
+            "        self._number = number_of(node)\n        self._visible: set[NodeId] = set()\n",
         ),
         change(
             "core/proposer.py",
@@ -281,11 +280,20 @@ STEP_DOWN_GOES_ON = Mutant(
     changes=(
         change(
             "core/proposer.py",
-            "        self.phase = Phase.FOLLOWING\n        self.ballot = NO_BALLOT\n"
-            "        self.open = {}\n        self._open_bytes = 0\n        self._queue.clear()\n"
+            "        self.phase = Phase.FOLLOWING\n        self.ballot = NO_BALLOT\n",
+            "        self.phase = Phase.FOLLOWING\n",
+        ),
+        change(
+            "core/proposer.py",
+            "        self._open_bytes = 0\n        self._queue.clear()\n"
             "        self._queue_bytes = 0\n        self._streams = {}\n",
-            "        self.phase = Phase.FOLLOWING\n"
-            "        self.open = {}\n        self._open_bytes = 0\n",
+            "        self._open_bytes = 0\n",
+        ),
+        change(
+            "core/proposer.py",
+            "        if self.phase is not Phase.LEADING:\n            return []\n"
+            "        effects: list[Effect] = []\n        queue = self._queue\n",
+            "        effects: list[Effect] = []\n        queue = self._queue\n",
         ),
     ),
     killers=(PARTIAL,),
@@ -299,6 +307,8 @@ STEP_DOWN_IN_NAME_ONLY = Mutant(
         change(
             "core/proposer.py",
             "        self.phase = Phase.FOLLOWING\n        self.ballot = NO_BALLOT\n"
+            "        self.barrier = Slot(0)\n        self._in_office = False\n"
+            "        self._changing = self._chosen_change = None\n"
             "        self.open = {}\n        self._open_bytes = 0\n        self._queue.clear()\n"
             "        self._queue_bytes = 0\n        self._streams = {}\n"
             "        self._gathering = None\n        self._election.lost()\n",

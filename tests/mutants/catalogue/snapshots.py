@@ -19,8 +19,8 @@ CUTS_WITHOUT_A_QUORUM = Mutant(
     changes=(
         change(
             "core/keeping.py",
-            "        needed = self._membership.quorum_size\n        by_quorum",
-            "        needed = 1\n        by_quorum",
+            "        by_quorum = kept[members.quorum_size - 1]\n        # Whoever",
+            "        by_quorum = kept[0]\n        # Whoever",
         ),
     ),
     killers=(SNAPSHOTS,),
@@ -105,8 +105,8 @@ CATCHES_UP_BY_ONE_ANSWER = Mutant(
     changes=(
         change(
             "core/keeping.py",
-            "if len(self._votes) < self._membership.quorum_size - 1:",
-            "if len(self._votes) < self._membership.quorum_size - 2:",
+            "if len(self._votes) < members.quorum_size - (self._node in members.acceptors):",
+            "if len(self._votes) < members.quorum_size - (self._node in members.acceptors) - 1:",
         ),
     ),
     killers=(
