@@ -152,7 +152,8 @@ READ_SKIPS_QUORUM = Mutant(
     changes=(
         change(
             "core/learner.py",
-            "        if not self.view.membership.is_quorum(self._heights):\n            return []\n",
+            "        if not self.view.membership.is_quorum(self._heights):\n"
+            "            return []\n",
             "",
         ),
     ),
