@@ -33,7 +33,17 @@ from paxos.core.effects import (
 from paxos.core.gateway import Gateway
 from paxos.core.invariants import watcher_for
 from paxos.core.learner import Learner
-from paxos.core.messages import Accepted, Batch, CanvassReply, Envelope, OpenSession, Promise, Value
+from paxos.core.messages import (
+    Accepted,
+    Batch,
+    CanvassReply,
+    Configuration,
+    Envelope,
+    Members,
+    OpenSession,
+    Promise,
+    Value,
+)
 from paxos.core.proposer import Proposer
 from paxos.core.quorum import Membership
 from paxos.core.settings import Settings
@@ -49,6 +59,9 @@ L1, L2 = LEARNERS = tuple(NodeId(f"learner-{n}") for n in (1, 2))
 C1, C2 = GATEWAYS = tuple(NodeId(f"client-{n}") for n in (1, 2))
 DISCOVERY = NodeId("discovery")
 CLUSTER = "c1"
+A4 = NodeId("acceptor-4")
+A31 = NodeId("acceptor-3.1")
+"""The second life of acceptor-3: it has that one's place, and none of its memory."""
 
 M = TypeVar("M")
 RoleT = TypeVar("RoleT")
@@ -249,6 +262,38 @@ def a_gateway(node: NodeId = C1, settings: Settings | None = None) -> Bench:
     bench = Bench(Gateway(node, membership_of(), settings or Settings()))
     bench.start()
     return bench
+
+
+# ---------------------------------------------------------------- members
+
+
+def members(
+    acceptors: tuple[NodeId, ...] = ACCEPTORS,
+    proposers: tuple[NodeId, ...] = PROPOSERS,
+    learners: tuple[NodeId, ...] = LEARNERS,
+    gateways: tuple[NodeId, ...] = GATEWAYS,
+) -> Members:
+    """Return the members of the founding, or others."""
+    return Members(acceptors=acceptors, proposers=proposers, learners=learners, gateways=gateways)
+
+
+def configuration(
+    epoch: int = 1, slot: int = 5, ballot: int = 101, **nodes: tuple[NodeId, ...]
+) -> Configuration:
+    """Return what a change decides: these members, from the slot after `slot` on."""
+    return Configuration(
+        epoch=epoch, slot=Slot(slot), ballot=Ballot(ballot), members=members(**nodes)
+    )
+
+
+def joining_journal(node: NodeId, *more: Any) -> MemoryJournal:
+    """Return the volume that an operator made for an acceptor that is to come in."""
+    journal = MemoryJournal()
+    journal.append(Stamped(cluster=CLUSTER, node=node, phase="joining", acceptors=ACCEPTORS))
+    for record in more:
+        journal.append(record)
+    journal.sync()
+    return journal.crash()
 
 
 # ---------------------------------------------------------------- what slots hold
