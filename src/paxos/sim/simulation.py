@@ -236,13 +236,10 @@ class Run:
         acceptors = membership.acceptors
         healthy = [name for name in acceptors if self._may_vote(name)]
         if self.operators:
-            # A change may be decided yet, and then other acceptors than now are needed.
-            roles = (Role.ACCEPTOR, Role.LEARNER)
-            return [n for n in world.nodes if role_of(n) in roles] + [
-                name
-                for names in (membership.proposers, membership.gateways)
-                for name in dice.some(names, dice.whole(1, len(names)))
-            ]
+            # A change may be decided yet, and then others than the members of now are needed.
+            gateways = dice.some(membership.gateways, dice.whole(1, len(membership.gateways)))
+            others = (Role.ACCEPTOR, Role.LEARNER, Role.PROPOSER)
+            return [*(name for name in world.nodes if role_of(name) in others), *gateways]
         if len(healthy) < membership.quorum_size or not self._founded():
             needed = len(acceptors)
             healthy = list(acceptors)

@@ -21,10 +21,10 @@ Frozen: TypeAlias = Any
 CONFIGURATION = frozenset(
     (
         *("membership", "_membership", "_timeouts", "_limits", "_others", "_number"),
-        *("_bits", "_quorum", "_window"),
+        *("_bits", "_quorum", "_window", "_members", "_founders", "view", "_view"),
     )
 )
-"""Given at birth, and the same for ever."""
+"""Given at birth, and the same for ever: the members do not change in these worlds."""
 
 LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     # What the stepper is wired to, and no memory of its own.
