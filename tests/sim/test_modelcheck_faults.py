@@ -10,7 +10,7 @@ import pytest
 
 from paxos.core import learner as learners
 from paxos.core.acceptor import Acceptor
-from paxos.core.effects import AnyRecord, Counted, Effect, Persist
+from paxos.core.effects import AnyRecord, Connected, Counted, Effect, Persist
 from paxos.core.errors import StorageError
 from paxos.core.gathering import Gathering
 from paxos.core.invariants import AcceptorWatcher, LearnerWatcher, ProposerWatcher
@@ -214,9 +214,9 @@ def test_a_quorum_of_whoever_is_there_is_found(monkeypatch: Patch) -> None:
 def test_a_quorum_of_the_connected_acceptors_is_found(monkeypatch: Patch) -> None:
     connected, disconnected = Proposer._on_connected, Proposer._on_disconnected
 
-    def on_connected(self: Any, peer: Any, *event: Any) -> list[Effect]:
-        self.visible = {*getattr(self, "visible", ()), peer}
-        return connected(self, peer, *event)
+    def on_connected(self: Any, link: Connected, *event: Any) -> list[Effect]:
+        self.visible = {*getattr(self, "visible", ()), link.peer}
+        return connected(self, link, *event)
 
     def on_disconnected(self: Any, peer: Any, *event: Any) -> list[Effect]:
         self.visible = {*getattr(self, "visible", ())} - {peer}
@@ -269,11 +269,11 @@ def test_a_candidate_that_ignores_a_nack_is_found(monkeypatch: Patch) -> None:
 def test_a_decided_slot_that_is_not_chosen_is_found(monkeypatch: Patch) -> None:
     accepted = Proposer._on_accepted
 
-    def on_accepted(self: Any, sender: Any, message: Accepted) -> list[Effect]:
+    def on_accepted(self: Any, sender: Any, message: Accepted, *event: Any) -> list[Effect]:
         open_ = self.open.get(message.slot)
         if open_ is not None:
             open_.votes.update(self.membership.acceptors)
-        return accepted(self, sender, message)
+        return accepted(self, sender, message, *event)
 
     monkeypatch.setattr(Proposer, "_on_accepted", on_accepted)
     result, _ = searched("one-leader")
