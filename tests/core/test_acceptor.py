@@ -6,6 +6,8 @@ from tests.core.builders import (
     A1,
     A2,
     A3,
+    A4,
+    A31,
     ACCEPTORS,
     CLUSTER,
     L1,
@@ -13,9 +15,12 @@ from tests.core.builders import (
     P1,
     P2,
     P3,
+    PROPOSERS,
     Bench,
     an_acceptor,
     cancelled,
+    configuration,
+    joining_journal,
     messages,
     nothing_sent,
     open_journal,
@@ -26,29 +31,46 @@ from tests.core.builders import (
 )
 
 from paxos.core.acceptor import Acceptor, Phase
-from paxos.core.effects import AcceptedEntry, Promised, Recovered, Send, Stamped, Start
+from paxos.core.effects import (
+    AcceptedEntry,
+    Configured,
+    Promised,
+    Recovered,
+    Relink,
+    Send,
+    Stamped,
+    Start,
+)
 from paxos.core.errors import VolumeDamaged
 from paxos.core.messages import (
     Abstain,
     Accept,
     Accepted,
     AcceptedValue,
+    AskConfiguration,
     AskHighest,
+    AskSnapshot,
     AskValues,
     AskVolume,
     AskVotes,
+    AskWhole,
     Canvass,
     CanvassReply,
+    Configuration,
     Heartbeat,
     HeartbeatReply,
     Highest,
+    Joining,
     Nack,
     Prepare,
     Promise,
     Reminder,
+    SnapshotOffer,
+    SnapshotPart,
     Values,
     VolumeState,
     Votes,
+    Whole,
 )
 from paxos.core.settings import Limits, Settings
 from paxos.core.types import Ballot, NodeId, Slot
@@ -661,3 +683,243 @@ def test_an_acceptor_stops_voting_when_it_is_reminded_of_more_than_it_holds() ->
         assert not bench.role.voting
         assert "the volume has forgotten: learner-1 was told" in bench.role.reason
         assert messages(bench.receive(P3, accept(203, 5)), Accepted) == []
+
+
+# ---------------------------------------------------------------- members: joining
+
+
+WITH_A4 = configuration(acceptors=(A1, A2, A3, A4))
+WITHOUT_A1 = configuration(acceptors=(A2, A3))
+
+
+def a_joiner(*more: AcceptedEntry | Configured, node: NodeId = A4) -> Bench:
+    """Return an acceptor on a volume that was made for it; no configuration names it yet."""
+    return an_acceptor(node, joining_journal(node, *more))
+
+
+def test_an_acceptor_waits_to_become_a_member_when_its_volume_was_made_for_it() -> None:
+    """acceptor.py: "tells nobody a vote until a configuration that names it is decided"."""
+    bench = a_joiner()
+    assert (bench.role.phase, bench.role.voting) == (Phase.JOINING, False)
+    assert bench.role.status().reason.startswith("joining: it holds what was chosen up to slot 0")
+    assert sent(bench.connect(P1), Joining) == [((P1,), Joining())]
+    assert nothing_sent(bench.connect(A1))
+    assert sent(bench.fire("upkeep"), Joining) == [(PROPOSERS, Joining())]
+
+
+def test_a_joining_acceptor_writes_down_what_is_proposed_and_tells_nobody() -> None:
+    """ADR 0003: nothing that it says may count before it is a member; what it holds will."""
+    bench = a_joiner()
+    effects = bench.receive(P1, accept(101, 3, b"v", decided=2))
+    assert records(effects) == [entry(3, 101, b"v", decided=2)]
+    assert nothing_sent(effects)
+    assert (bench.role.promised, bench.role.decided) == (101, 2)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        prepare(101),
+        Canvass(round=1),
+        AskVotes(first=Slot(1), last=Slot(9)),
+        AskValues(first=Slot(1), last=Slot(9)),
+        AskHighest(round=1),
+        AskSnapshot(slot=Slot(0), offset=0),
+        Reminder(slot=Slot(9), ballot=Ballot(909)),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_joining_acceptor_abstains_when_it_is_asked_as_a_member(message: object) -> None:
+    """DESIGN rule 11: a proposer is told why, and nobody else is told anything."""
+    bench = a_joiner(entry(1, 101, b"v"))
+    effects = bench.receive(P1, message)
+    assert records(effects) == []
+    [(to, told)] = sent(effects, Abstain)
+    assert (to, told.reason.partition(":")[0]) == ((P1,), "joining")
+    assert bench.receive(L1, message) == []
+    assert bench.role.phase is Phase.JOINING
+
+
+def test_a_joining_acceptor_answers_a_leader_when_it_is_asked_how_far_it_is() -> None:
+    """messages.AskWhole: up to which slot does it hold what was chosen?"""
+    bench = a_joiner(entry(1, 101, b"a"), entry(2, 101, b"b"))
+    effects = bench.receive(P1, ask_whole(decided=2))
+    assert sent(effects, Whole) == [((P1,), Whole(ballot=Ballot(101), slot=Slot(2)))]
+    effects = bench.receive(P1, ask_whole(decided=4))
+    assert messages(effects, Whole) == [Whole(ballot=Ballot(101), slot=Slot(2))]
+    assert sent(effects, AskVotes) == [(ACCEPTORS, AskVotes(first=Slot(3), last=Slot(4)))]
+
+
+def ask_whole(decided: int, ballot: int = 101, epoch: int = 0) -> AskWhole:
+    return AskWhole(ballot=Ballot(ballot), decided=Slot(decided), epoch=epoch)
+
+
+def test_nobody_is_told_how_far_an_acceptor_is_when_it_promised_a_higher_ballot() -> None:
+    """A deposed leader must not change the members by what it is told."""
+    bench = an_acceptor()
+    bench.receive(P2, prepare(202))
+    effects = bench.receive(P1, ask_whole(decided=0))
+    assert messages(effects, Whole) == []
+    assert messages(effects, Nack) == [Nack(ballot=Ballot(101), promised=Ballot(202))]
+
+
+def test_a_joining_acceptor_votes_when_a_configuration_names_it() -> None:
+    """ADR 0003; the configuration and the stamp are durable before anything else leaves."""
+    bench = a_joiner()
+    effects = bench.receive(P1, WITH_A4)
+    assert records(effects) == [
+        Configured(configuration=WITH_A4),
+        Stamped(cluster=CLUSTER, node=A4, phase="open", acceptors=ACCEPTORS),
+    ]
+    assert Relink(configuration=WITH_A4) in effects
+    assert traced(effects) == ["volume_open"]
+    assert (bench.role.voting, bench.role.decided) == (True, 5)
+    assert messages(bench.receive(P1, accept(101, 6)), Accepted)
+    assert messages(bench.receive(P2, prepare(202, first=6)), Promise)
+
+
+def test_a_joining_acceptor_waits_on_when_a_configuration_does_not_name_it() -> None:
+    """Another node came in meanwhile."""
+    bench = a_joiner()
+    assert records(bench.receive(P1, WITHOUT_A1)) == [Configured(configuration=WITHOUT_A1)]
+    assert bench.role.phase is Phase.JOINING
+
+
+def test_an_acceptor_votes_when_it_starts_again_after_its_configuration_was_written() -> None:
+    """The crash may come between the two records: the configuration alone says who votes."""
+    bench = a_joiner(Configured(configuration=WITH_A4))
+    assert bench.role.voting
+    assert bench.journal is not None
+    bench.journal.sync()
+    again = bench.journal.crash()
+    assert again.recovered.stamp is not None
+    assert again.recovered.stamp.phase == "open"
+
+
+# ---------------------------------------------------------------- members: removed
+
+
+def test_an_acceptor_votes_no_more_when_a_configuration_does_not_name_it() -> None:
+    """DESIGN rule 11; it says since when, and whose place it is now."""
+    bench = an_acceptor(A3)
+    effects = bench.receive(L1, configuration(2, acceptors=(A1, A2, A31)))
+    assert traced(effects) == ["removed"]
+    assert bench.role.phase is Phase.REMOVED
+    reason = "it is no member any more, since epoch 2: acceptor-3.1 has its place"
+    assert bench.role.status().reason == reason
+    assert sent(bench.receive(P1, prepare(101)), Abstain) == [((P1,), Abstain(reason=reason))]
+    assert bench.receive(L1, AskHighest(round=1)) == []
+    assert bench.receive(L1, AskVotes(first=Slot(1), last=Slot(9))) == []
+
+
+def test_a_removed_acceptor_tells_whoever_asks_what_the_members_are() -> None:
+    """It may be the only one that a node of an older epoch still reaches."""
+    bench = an_acceptor(A1)
+    bench.receive(L1, WITHOUT_A1)
+    assert messages(bench.receive(P1, AskConfiguration()), Configuration) == [WITHOUT_A1]
+    assert sent(bench.connect(L2), Configuration) == [((L2,), WITHOUT_A1)]
+
+
+def test_a_removed_acceptor_does_not_vote_when_it_starts_again() -> None:
+    """DESIGN rules 8 and 11: the volume says `open`; the configuration on it says otherwise."""
+    bench = an_acceptor(A1, open_journal(A1, Configured(configuration=WITHOUT_A1)))
+    assert bench.role.phase is Phase.REMOVED
+    assert messages(bench.receive(P1, accept(101)), Accepted) == []
+
+
+# ---------------------------------------------------------------- members: epochs
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        msgspec.structs.replace(accept(101, 9, decided=8), epoch=1),
+        Heartbeat(ballot=Ballot(101), decided=Slot(8), round=1, epoch=1),
+        ask_whole(8, epoch=1),
+        SnapshotOffer(slot=Slot(8), size=1, epoch=1),
+        SnapshotPart(slot=Slot(8), size=1, offset=0, data=b"x", epoch=1),
+        Votes(first=Slot(1), last=Slot(8), highest=Slot(8), votes=[], epoch=1),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+@pytest.mark.parametrize("member", [True, False])
+def test_an_acceptor_asks_for_the_configuration_when_a_message_is_of_a_newer_epoch(
+    message: object, member: bool
+) -> None:
+    """configuring.py: "who knows only an older one asks for the configuration first, and leaves the
+    message unread"."""
+    bench = an_acceptor() if member else a_joiner()
+    effects = bench.receive(P1, message)
+    assert [(e.to, e.message) for e in effects if isinstance(e, Send)] == [
+        ((P1,), AskConfiguration())
+    ]
+    assert records(effects) == []
+    assert (bench.role.decided, bench.role.promised) == (0, 0)
+    bench.receive(P1, WITH_A4)
+    assert messages(bench.receive(P1, message), AskConfiguration) == []
+
+
+def test_what_an_acceptor_says_is_of_its_epoch_when_it_knows_a_change() -> None:
+    """messages.CanvassReply.epoch: "no older than the one in force after the slots that it calls
+    decided"."""
+    bench = an_acceptor()
+    bench.receive(P1, WITH_A4)
+    [reply] = messages(bench.receive(P2, Canvass(round=1)), CanvassReply)
+    assert (reply.epoch, reply.decided) == (1, 5)
+    [told] = messages(bench.receive(P2, prepare(202)), Promise)
+    assert told.epoch == 1
+    [votes] = messages(bench.receive(L1, AskVotes(first=Slot(1), last=Slot(9))), Votes)
+    assert votes.epoch == 1
+
+
+def test_a_leader_of_an_older_epoch_is_told_the_configuration_when_it_beats() -> None:
+    """It must not count on a quorum of other members."""
+    bench = an_acceptor()
+    bench.receive(P1, WITH_A4)
+    old = Heartbeat(ballot=Ballot(101), decided=Slot(0), round=1)
+    effects = bench.receive(P1, old)
+    assert sent(effects, Configuration) == [((P1,), WITH_A4)]
+    assert messages(effects, HeartbeatReply) == []
+    known = Heartbeat(ballot=Ballot(101), decided=Slot(5), round=2, epoch=1)
+    assert messages(bench.receive(P1, known), HeartbeatReply)
+
+
+def test_nothing_is_told_when_the_founding_is_all_that_is_known() -> None:
+    """Everybody knows the founding."""
+    bench = an_acceptor()
+    assert messages(bench.connect(P1), Configuration) == []
+    assert messages(bench.receive(P1, AskConfiguration()), Configuration) == []
+
+
+@pytest.mark.parametrize("peer", [P1, L1, A2])
+def test_a_node_is_told_the_configuration_when_its_link_stands(peer: NodeId) -> None:
+    """messages.Configuration: "Whoever knows a newer one tells it"."""
+    bench = an_acceptor()
+    bench.receive(P1, WITH_A4)
+    assert sent(bench.connect(peer), Configuration) == [((peer,), WITH_A4)]
+
+
+def test_a_configuration_changes_nothing_when_it_is_no_newer() -> None:
+    """Everybody tells everybody: most of them are known."""
+    bench = an_acceptor()
+    bench.receive(P1, configuration(2, 9, acceptors=(A1, A2, A3, A4)))
+    assert bench.receive(L1, WITHOUT_A1) == []
+    assert bench.role.voting
+    assert bench.role.view.epoch == 2
+
+
+def test_a_blank_or_barred_volume_takes_no_configuration_in() -> None:
+    """acceptor._on_configuration: it has no room for it, and needs none (rule 8)."""
+    bench = blank()
+    assert bench.receive(A2, WITH_A4) == []
+    barred = an_acceptor(A1, open_journal(A3))
+    assert barred.receive(A2, WITH_A4) == []
+    assert (bench.role.view.epoch, barred.role.view.epoch) == (0, 0)
+
+
+def test_votes_are_told_to_the_learners_of_the_configuration_when_they_have_changed() -> None:
+    """ADR 0003: for learners a change says only whom to link with."""
+    bench = an_acceptor()
+    bench.receive(P1, configuration(learners=(L2, NodeId("learner-9"))))
+    [(to, _)] = sent(bench.receive(P1, accept(101, 6)), Accepted)
+    assert to == (L2, "learner-9", P1)
