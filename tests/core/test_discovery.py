@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from tests.core.builders import (
     A1,
+    A3,
+    A31,
     DISCOVERY,
     L1,
     P1,
     P2,
     Bench,
+    configuration,
     messages,
     nothing_sent,
     sent,
@@ -15,7 +18,8 @@ from tests.core.builders import (
 )
 
 from paxos.core.discovery import Discovery
-from paxos.core.messages import Book, Register
+from paxos.core.effects import Relink
+from paxos.core.messages import AskConfiguration, Book, Configuration, Register
 from paxos.core.settings import Settings
 from paxos.core.types import Ballot, NodeId
 from paxos.sim.world import membership_of
@@ -139,3 +143,40 @@ def test_the_book_is_whole_again_when_discovery_lost_everything() -> None:
     for node in nodes:
         assert messages(bench.receive(node, register(node)), Book)
     assert bench.role.status().missing == []
+
+
+# ---------------------------------------------------------------- members
+
+REPLACED = configuration(acceptors=(A1, NodeId("acceptor-2"), A31))
+
+
+def test_who_is_removed_leaves_the_book_when_discovery_hears_of_it() -> None:
+    """DESIGN rule 2: membership is what the log decided, never what registers."""
+    bench = a_discovery()
+    bench.receive(A1, register(A1))
+    bench.receive(A3, register(A3))
+    assert bench.receive(P1, REPLACED) == [Relink(configuration=REPLACED)]
+    assert set(bench.role.book) == {A1}
+    assert traced(bench.receive(A3, register(A3))) == ["registration_refused"]
+    assert A31 in bench.role.status().missing
+    assert A3 not in bench.role.status().missing
+    assert messages(bench.receive(A31, register(A31)), Book)
+    assert [n.node for n in bench.role.status().nodes] == [A1, A31]
+
+
+def test_what_discovery_knows_does_not_go_back_when_an_older_configuration_comes() -> None:
+    """It is told by everybody, in any order."""
+    bench = a_discovery()
+    bench.receive(P1, configuration(2))
+    assert bench.receive(P2, REPLACED) == []
+    assert bench.role.view.epoch == 2
+
+
+def test_discovery_tells_the_configuration_when_it_is_asked_or_linked_with() -> None:
+    """A node that starts may find nobody else of those that it was configured with."""
+    bench = a_discovery()
+    assert nothing_sent(bench.connect(A1))
+    assert nothing_sent(bench.receive(A1, AskConfiguration()))
+    bench.receive(P1, REPLACED)
+    assert sent(bench.connect(A31), Configuration) == [((A31,), REPLACED)]
+    assert sent(bench.receive(L1, AskConfiguration()), Configuration) == [((L1,), REPLACED)]

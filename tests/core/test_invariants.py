@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.core.builders import (
     A1,
+    A4,
     C1,
     L1,
     P1,
@@ -18,6 +19,8 @@ from tests.core.builders import (
     a_proposer,
     an_acceptor,
     choose,
+    configuration,
+    joining_journal,
     opening,
     preparing,
     promise,
@@ -30,7 +33,8 @@ from paxos.core.errors import InvariantViolation
 from paxos.core.invariants import DiscoveryWatcher, watcher_for
 from paxos.core.messages import Accept, Accepted, Heartbeat, Prepare, Promise
 from paxos.core.proposer import Phase
-from paxos.core.types import Ballot, Slot
+from paxos.core.types import Ballot, NodeId, Slot
+from paxos.sim.world import membership_of
 
 
 def persist_entry(slot: int, ballot: int) -> Persist:
@@ -144,6 +148,19 @@ def test_a_promise_of_another_ballot_is_caught_when_it_is_told(acceptor: Bench) 
     breaks(acceptor, "not the journal's", told(101))
 
 
+def test_a_vote_and_a_promise_are_caught_when_their_acceptor_is_joining() -> None:
+    """DESIGN rule 11: it is no member until the log says so."""
+    bench = an_acceptor(A4, joining_journal(A4))
+    breaks(bench, "a vote left", accepted(1, 0))
+    breaks(bench, "a promise left", told(0))
+
+
+def test_a_vote_is_caught_when_its_acceptor_was_removed(acceptor: Bench) -> None:
+    """DESIGN rule 11: it is no member any more."""
+    acceptor.receive(P1, configuration(acceptors=(NodeId("acceptor-2"), NodeId("acceptor-3"))))
+    breaks(acceptor, "may not vote", accepted(1, 202))
+
+
 def test_an_honest_vote_passes_when_it_is_told_again(acceptor: Bench) -> None:
     """The watcher does not cry wolf."""
     acceptor.watcher.check([accepted(1, 202), told(202)])
@@ -225,6 +242,23 @@ def test_a_skipped_slot_is_caught_when_it_is_proposed(leader: Bench) -> None:
     """DESIGN rule 4: no gaps."""
     leader.role.open[Slot(5)] = leader.role.open[Slot(3)]
     breaks(leader, "skipped a slot", accept(5, value=leader.role.open[Slot(5)].value))
+
+
+def test_a_proposal_is_caught_when_it_comes_after_a_change_that_is_not_chosen(
+    leader: Bench,
+) -> None:
+    """DESIGN rule 11: the slots after a change belong to other members."""
+    leader.role.barrier = Slot(2)
+    value = leader.role.open[Slot(2)].value
+    leader.watcher.check([accept(2, value=value)])
+    complaint = "proposed after a change of the members that is not chosen"
+    breaks(leader, complaint, accept(3, value=leader.role.open[Slot(3)].value))
+
+
+def test_a_leader_is_caught_when_the_members_change_and_it_leads_on(leader: Bench) -> None:
+    """DESIGN rule 2: two promises are a quorum of three, and none of four."""
+    leader.role.membership = membership_of(acceptors=4)
+    breaks(leader, "without the promises of a quorum")
 
 
 def test_a_heartbeat_is_caught_when_its_sender_does_not_lead() -> None:

@@ -7,11 +7,16 @@ from tests.core.builders import (
     A1,
     A2,
     A3,
+    A4,
+    A31,
+    ACCEPTORS,
     L1,
     LEARNERS,
     P1,
     Bench,
     an_acceptor,
+    configuration,
+    joining_journal,
     messages,
     nothing_sent,
     open_journal,
@@ -44,6 +49,7 @@ from paxos.core.messages import (
     AskSnapshot,
     AskValues,
     AskVotes,
+    AskWhole,
     Canvass,
     CanvassReply,
     Heartbeat,
@@ -55,6 +61,7 @@ from paxos.core.messages import (
     SnapshotPart,
     Values,
     Votes,
+    Whole,
 )
 from paxos.core.settings import Settings
 from paxos.core.types import Ballot, NodeId, Slot
@@ -112,8 +119,9 @@ def written(effects: list[Effect]) -> list[WritePart]:
     return [effect for effect in effects if isinstance(effect, WritePart)]
 
 
-def votes(first: int, last: int, *pairs: tuple[int, int], base: int = 0) -> Votes:
+def votes(first: int, last: int, *pairs: tuple[int, int], base: int = 0, epoch: int = 0) -> Votes:
     return Votes(
+        epoch=epoch,
         first=Slot(first),
         last=Slot(last),
         highest=Slot(last),
@@ -487,3 +495,142 @@ def test_another_is_asked_for_its_snapshot_when_the_first_is_silent() -> None:
         to for _ in range(3 * PATIENCE_TICKS) for to, _ in sent(bench.fire("upkeep"), AskSnapshot)
     ]
     assert {(A2,), (A3,)} == set(asked)
+
+
+# ---------------------------------------------------------------- members
+
+
+def ask_whole(bench: Bench, decided: int, ballot: int = 101) -> tuple[int, list[Effect]]:
+    """Ask as the leader how far an acceptor is; return that, and all it did."""
+    asked = AskWhole(ballot=Ballot(ballot), decided=Slot(decided), epoch=bench.role.view.epoch)
+    effects = bench.receive(f"proposer-{ballot % 100}", asked)
+    [told] = messages(effects, Whole)
+    assert told.ballot == ballot
+    return told.slot, effects
+
+
+def joiner(*entries: AcceptedEntry, kept: Kept | None = None) -> Bench:
+    """Return an acceptor that is no member yet, with these entries."""
+    journal = joining_journal(A4, *entries)
+    role = Acceptor(A4, membership_of(), Settings(), journal, journal.recovered, kept or Kept())
+    bench = Bench(role, journal)
+    bench.start()
+    for _ in range(PATIENCE_TICKS):
+        bench.fire("upkeep")
+    return bench
+
+
+def test_an_acceptor_is_whole_up_to_the_first_slot_that_it_lacks() -> None:
+    """messages.Whole: "in every slot up to `slot`", and not in most of them."""
+    bench = keeper(entry(1), entry(2), entry(4))
+    told, effects = ask_whole(bench, 4)
+    assert told == 2
+    assert sent(effects, AskVotes) == [((A2, A3), AskVotes(first=Slot(3), last=Slot(3)))]
+    bench.receive(A2, votes(3, 3, (3, 101)))
+    bench.receive(A2, values((3, 101, b"v")))
+    bench.drain()
+    assert ask_whole(bench, 4)[0] == 4
+
+
+def test_an_acceptor_is_not_whole_by_a_vote_that_is_older_than_the_leader() -> None:
+    """keeping.py: "Its own vote at ballot c or higher is for the chosen value", and no lower one
+    unless others are asked ("Paxos Made Simple", P2b).
+    """
+    bench = keeper(entry(1, 101))
+    told, effects = ask_whole(bench, 1, ballot=202)
+    assert told == 0
+    assert messages(effects, AskVotes) == [AskVotes(first=Slot(1), last=Slot(1))]
+    bench.receive(A2, votes(1, 1, (1, 202)))
+    assert ask_whole(bench, 1, ballot=202)[0] == 0
+    bench.receive(A2, values((1, 202, b"w")))
+    bench.drain()
+    assert ask_whole(bench, 1, ballot=202)[0] == 1
+
+
+def test_an_acceptor_is_whole_by_what_it_has_cut_off_when_it_keeps_the_snapshot() -> None:
+    """messages.Whole: "in its log or a snapshot"."""
+    bench = keeper(entry(1), entry(2), entry(3), kept=Kept(2, DATA))
+    bench.receive(A2, kept_by(2))
+    assert bench.role.log.base == 2
+    assert ask_whole(bench, 2)[0] == 2
+    assert ask_whole(bench, 3)[0] == 3
+
+
+def test_one_that_is_no_member_asks_a_whole_quorum_when_it_catches_up() -> None:
+    """keeping.py: "One that is no member yet asks a whole quorum": its own vote is none of theirs,
+    and f of them may all have missed the ballot at which the slot was chosen.
+    """
+    bench = joiner(entry(1, 101, b"old"))
+    told, effects = ask_whole(bench, 1, ballot=202)
+    assert told == 0
+    assert sent(effects, AskVotes) == [(ACCEPTORS, AskVotes(first=Slot(1), last=Slot(1)))]
+    bench.receive(A1, votes(1, 1, (1, 101)))
+    assert ask_whole(bench, 1, ballot=202)[0] == 0, "one answer of three is no quorum"
+    [ask] = messages(bench.receive(A2, votes(1, 1, (1, 202))), AskValues)
+    assert (ask.first, ask.last) == (1, 1)
+    effects = bench.receive(A2, values((1, 202, b"new")))
+    assert records(effects) == [entry(1, 202, b"new")]
+    bench.drain()
+    assert ask_whole(bench, 1, ballot=202)[0] == 1
+
+
+def test_one_that_is_no_member_pulls_a_snapshot_when_others_have_cut_what_it_lacks() -> None:
+    """ADR 0003: whole "in every slot that is not cut off"."""
+    bench = joiner()
+    bench.receive(A1, kept_by(7, base=7))
+    told, effects = ask_whole(bench, 7)
+    assert told == 0
+    assert sent(effects, AskSnapshot) == [((A1,), AskSnapshot(slot=Slot(0), offset=0))]
+    bench.receive(A1, part(7, 0, DATA))
+    assert bench.role.keeping.joined() == "10 of 10 bytes of a snapshot are here"
+
+
+@pytest.mark.parametrize(("epoch", "counts"), [(0, False), (1, True)])
+def test_votes_count_only_when_they_are_told_by_a_member_that_knows_it(
+    epoch: int, counts: bool
+) -> None:
+    """keeping.py: "each tells its votes as a member of the new configuration"."""
+    bench = keeper(entry(1))
+    bench.receive(P1, configuration(1, slot=3, acceptors=(A1, A2, A31)))
+    bench.fire("upkeep")
+    [(to, ask)] = sent(bench.fire("upkeep"), AskVotes)
+    assert (to, ask.first) == ((A2, A31), 2)
+    told = votes(2, 3, (2, 101), (3, 101), epoch=epoch)
+    assert bool(messages(bench.receive(A2, told), AskValues)) is counts
+
+
+def test_a_removed_acceptor_is_asked_and_heard_no_more_when_others_catch_up() -> None:
+    """DESIGN rule 11: nothing that it says now may count."""
+    bench = keeper(entry(1))
+    bench.receive(P1, configuration(1, slot=3, acceptors=(A1, A2, A31)))
+    bench.fire("upkeep")
+    bench.fire("upkeep")
+    told = votes(2, 3, (2, 101), (3, 101), epoch=1)
+    assert messages(bench.receive(A3, told), AskValues) == []
+    assert bench.receive(A3, kept_by(9, base=9)) == []
+
+
+def test_an_answer_counts_no_more_when_the_members_have_changed_since_the_question() -> None:
+    """keeping.reconfigured: "what was asked of the ones before counts no more"."""
+    bench = keeper(entry(1))
+    heard(bench, 3)
+    assert messages(bench.fire("upkeep"), AskVotes)
+    bench.receive(P1, configuration(1, slot=3, acceptors=(A1, A2, A31)))
+    assert messages(bench.receive(A2, votes(2, 3, (2, 101), (3, 101))), AskValues) == []
+
+
+def test_a_snapshot_is_given_up_when_its_source_is_removed() -> None:
+    """It will be stopped; another keeps one."""
+    bench = keeper(entry(1))
+    bench.receive(A3, SnapshotOffer(slot=Slot(2), size=len(DATA)))
+    bench.receive(A3, part(2, 0, DATA[:4]))
+    bench.receive(P1, configuration(1, slot=3, acceptors=(A1, A2, A31)))
+    assert bench.role.status().keeping.incoming == 0
+
+
+def test_the_log_is_cut_by_the_members_of_now_when_they_have_changed() -> None:
+    """DESIGN rule 9, by rule 2's configuration: two of three are enough, two of four are not."""
+    bench = keeper(entry(1), entry(2), entry(3), kept=Kept(2, DATA))
+    bench.receive(P1, configuration(1, slot=3, acceptors=(A1, A2, A3, A4)))
+    assert records(bench.receive(A2, kept_by(2))) == []
+    assert records(bench.receive(A4, kept_by(2))) == [Cut(slot=Slot(2))]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from paxos.sim import faults
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "paxos"
 
@@ -137,6 +139,11 @@ SNAPSHOTS = Simulator(options=_UPKEEP)
 
 SNAPSHOTS_OF_FIVE = Simulator(options={**_UPKEEP, "acceptors": 5})
 """The same, among five acceptors."""
+
+MEMBERS = Simulator(
+    options={"kinds": list(faults.GROUPS["members"]), "time_ms": 4000.0, "gap_ms": 100.0}
+)
+"""Operators add, remove and replace nodes while others die, are away and cannot be reached."""
 
 CLOGS = Simulator(
     options={

@@ -23,7 +23,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from paxos.apps import asking, config, local, processes, run_file
+from paxos.apps import asking, config, layout, local, processes, run_file
 from paxos.apps.config import Configuration
 from paxos.core.types import NodeId, Role, role_of
 
@@ -138,9 +138,14 @@ class LocalCluster:
         data = {"folder": str(self.folder / "data")}
         sections = {**self._settings, "network": network, "data": data}
         self.file = written(self.folder / "paxos.toml", sections)
-        self.configuration: Configuration = config.load(self.file)
+        self._loaded: Configuration = config.load(self.file)
         # Kills go by the pids in this folder: it must be this test's own.
         assert self.configuration.data_folder == (self.folder / "data").resolve()
+
+    @property
+    def configuration(self) -> Configuration:
+        """What is configured, with the nodes that were added and removed since."""
+        return self._loaded.with_layout(layout.read(self._loaded.data_folder))
 
     # ------------------------------------------------------------ the whole
 

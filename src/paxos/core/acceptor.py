@@ -160,7 +160,8 @@ class Acceptor:
         # the promise.
         self._claimed = recovered.promised
         self.cluster = recovered.stamp.cluster if recovered.stamp else ""
-        self.phase = Phase.BLANK
+        joining = recovered.stamp is not None and recovered.stamp.phase == Phase.JOINING.value
+        self.phase = Phase.JOINING if joining else Phase.BLANK
         self.reason = ""
         self._founders = membership.acceptors
         self._timeouts = settings.timeouts

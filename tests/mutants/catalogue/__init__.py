@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.catalogue import acceptors, gateways, learners, proposers, snapshots
+from tests.mutants.catalogue import acceptors, gateways, learners, members, proposers, snapshots
 
 MUTANTS = (
     *acceptors.MUTANTS,
@@ -10,4 +10,5 @@ MUTANTS = (
     *learners.MUTANTS,
     *gateways.MUTANTS,
     *snapshots.MUTANTS,
+    *members.MUTANTS,
 )
