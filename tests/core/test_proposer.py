@@ -8,6 +8,8 @@ from tests.core.builders import (
     A1,
     A2,
     A3,
+    A4,
+    A31,
     ACCEPTORS,
     C1,
     C2,
@@ -23,6 +25,8 @@ from tests.core.builders import (
     a_proposer,
     cancelled,
     canvass_reply,
+    configuration,
+    members,
     messages,
     nothing_sent,
     preparing,
@@ -33,18 +37,42 @@ from tests.core.builders import (
     traced,
 )
 
-from paxos.core.effects import Counted, Effect, Recovered, Send, Stamped
+from paxos.core.changing import (
+    ASKING_MS_MAX,
+    CHANGE,
+    CHANGE_TICK_MS,
+    DRAINING_MS_MAX,
+    Step,
+)
+from paxos.core.configuring import change_in, packed
+from paxos.core.effects import (
+    Configured,
+    Connected,
+    Counted,
+    Effect,
+    Recovered,
+    Relink,
+    Send,
+    Stamped,
+)
 from paxos.core.errors import InvariantViolation
 from paxos.core.messages import (
     Abstain,
     Accept,
     Accepted,
     AcceptedValue,
+    AskConfiguration,
+    AskWhole,
     Canvass,
+    Change,
+    ChangeMembers,
+    Configuration,
     Envelope,
     Heartbeat,
     HeartbeatReply,
+    Joining,
     LeaderState,
+    MembersChanged,
     Nack,
     NotLeader,
     Prepare,
@@ -52,6 +80,7 @@ from paxos.core.messages import (
     Tick,
     Unstick,
     Value,
+    Whole,
 )
 from paxos.core.proposer import NO_OP, Phase, Proposer
 from paxos.core.settings import Limits, Settings
@@ -719,3 +748,493 @@ def test_an_acceptor_is_asked_later_when_its_link_closes() -> None:
     bench.disconnect(A2)
     bench.receive(C1, submit(1, learner=L1))
     assert [to for to, late, _ in accepts(bench.drain()) if not late] == [(A1, A3)]
+
+
+# ---------------------------------------------------------------- members: who may be added
+
+
+FOUR = (A1, A2, A3, A4)
+
+
+def change(node: NodeId, *, add: bool = True, request: int = 1) -> ChangeMembers:
+    return ChangeMembers(request=request, add=add, node=node)
+
+
+def whole(bench: Bench, slot: int, *acceptors: NodeId) -> list[Effect]:
+    """Let acceptors say how far they are; return the effects of the last answer."""
+    effects: list[Effect] = []
+    for acceptor in acceptors:
+        effects = bench.receive(acceptor, Whole(ballot=bench.role.ballot, slot=Slot(slot)))
+    return effects
+
+
+def chosen(bench: Bench, slot: int, *acceptors: NodeId) -> list[Effect]:
+    """Let acceptors vote in a slot; return the effects of the last vote."""
+    effects: list[Effect] = []
+    for acceptor in acceptors or (A1, A2):
+        effects = bench.receive(acceptor, vote(bench, slot))
+    return effects
+
+
+def joined_leader(*batches: bytes) -> Bench:
+    """Return a leader with these slots decided, which acceptor-4 has joined."""
+    bench = a_leader()
+    proposed(bench, *batches)
+    for slot in range(1, len(batches) + 1):
+        chosen(bench, slot)
+    bench.receive(A4, Joining())
+    return bench
+
+
+def proposing(bench: Bench, node: NodeId = A4, *, add: bool = True) -> list[Effect]:
+    """Ask for a change and let everybody be whole; return the effects that propose it."""
+    bench.receive(C1, change(node, add=add))
+    effects = whole(bench, bench.role.decided, *FOUR)
+    assert bench.role.barrier
+    return effects
+
+
+def answers(effects: list[Effect]) -> list[tuple[tuple[NodeId, ...], int, int, str]]:
+    return [(to, m.request, m.epoch, m.error) for to, m in sent(effects, MembersChanged)]
+
+
+def test_an_acceptor_that_joins_is_sent_what_is_proposed_and_counts_for_nothing() -> None:
+    """ADR 0003: it catches up while the leader goes on, and is no member yet."""
+    bench = joined_leader()
+    bench.receive(C1, submit(1))
+    assert accepts(bench.drain()) == [(ACCEPTORS, False, ()), ((A4,), True, ())]
+    for acceptor in (A1, A4):
+        bench.receive(acceptor, vote(bench, 1))
+    assert bench.role.decided == 0
+    [(to, _)] = [(to, m) for to, m in sent(bench.fire("heartbeat"), Heartbeat) if A1 in to]
+    assert A4 in to
+    bench.disconnect(A4)
+    bench.receive(C1, submit(2))
+    assert accepts(bench.drain()) == [(ACCEPTORS, False, ())]
+
+
+@pytest.mark.parametrize("peer", [A1, P2, L1, C1])
+def test_nobody_joins_when_it_is_a_member_or_no_acceptor(peer: NodeId) -> None:
+    """messages.Joining: "An acceptor that is no member yet"."""
+    bench = a_leader()
+    bench.receive(peer, Joining())
+    bench.receive(C1, submit(1))
+    assert accepts(bench.drain()) == [(ACCEPTORS, False, ())]
+
+
+# ---------------------------------------------------------------- members: the leader's steps
+
+
+def test_a_leader_goes_on_and_asks_when_a_change_is_asked_for() -> None:
+    """changing.py, ASKING: "the leader goes on as ever, and asks the new members"."""
+    bench = joined_leader(b"a", b"b")
+    effects = bench.receive(C1, change(A4))
+    asked = AskWhole(ballot=Ballot(101), decided=Slot(2), epoch=0)
+    assert sent(effects, AskWhole) == [(FOUR, asked)]
+    assert timers(effects) == {CHANGE: CHANGE_TICK_MS}
+    assert traced(effects) == ["change_asked"]
+    bench.receive(C1, submit(3))
+    assert {slot for slot, _ in proposals(bench.drain())} == {3}
+
+
+def test_those_that_are_not_whole_are_asked_again_when_time_passes() -> None:
+    """changing.CHANGE_TICK_MS; who is whole already is left in peace."""
+    bench = joined_leader(b"a")
+    bench.receive(C1, change(A4))
+    whole(bench, 1, A1, A2)
+    [(to, _)] = sent(bench.fire(CHANGE), AskWhole)
+    assert to == (A3, A4)
+
+
+def test_a_leader_proposes_nothing_more_when_the_members_are_whole_but_slots_are_open() -> None:
+    """changing.py, DRAINING: "it proposes nothing more; when nothing is open, it asks again, about
+    everything"."""
+    bench = joined_leader(b"a")
+    bench.receive(C1, change(A4))
+    bench.receive(C1, submit(2, b"open"))
+    assert {slot for slot, _ in proposals(bench.drain())} == {2}
+    effects = whole(bench, 1, *FOUR)
+    assert proposals(effects) == []
+    bench.receive(C1, submit(3, b"waits"))
+    assert proposals(bench.drain()) == []
+    effects = chosen(bench, 2)
+    asked = AskWhole(ballot=Ballot(101), decided=Slot(2), epoch=0)
+    assert sent(effects, AskWhole) == [(FOUR, asked)]
+    assert proposals(effects) == []
+
+
+def test_a_change_is_proposed_when_all_are_whole_and_nothing_is_open() -> None:
+    """changing.py, PROPOSED: "the change has slot s, and nothing is proposed after it"."""
+    bench = joined_leader(b"a")
+    bench.receive(C1, change(A4))
+    bench.receive(C1, submit(2, b"waits"))
+    assert proposals(whole(bench, 1, A1, A2, A3)) == []
+    effects = whole(bench, 1, A4)
+    proposal = Change(epoch=1, members=members(FOUR))
+    assert proposals(effects) == [(2, packed(proposal))] * 2
+    assert accepts(effects) == [(ACCEPTORS, False, ()), ((A4,), True, ())]
+    assert proposals(bench.drain()) == []
+    bench.receive(L1, Tick(deadline_ms=1))
+    bench.receive(L1, unstick(3, 9))
+    assert bench.role.next_slot == 3
+    assert bench.role.barrier == 2
+
+
+def test_an_acceptor_is_not_asked_whether_it_is_whole_when_it_is_to_leave() -> None:
+    """It may be dead: that is why it leaves."""
+    bench = a_leader()
+    effects = bench.receive(C1, change(A3, add=False))
+    assert messages(effects, AskWhole) == []
+    [(slot, value), *_] = proposals(effects)
+    assert slot == 1
+    assert change_in(value) == Change(epoch=1, members=members((A1, A2)))
+
+
+def test_a_change_of_other_nodes_is_proposed_at_once_when_nothing_is_open() -> None:
+    """changing.Changing.lacking: they keep nothing that a quorum rests on."""
+    bench = joined_leader(b"a")
+    effects = bench.receive(C1, change(NodeId("learner-9")))
+    [(slot, value), *_] = proposals(effects)
+    made = change_in(value)
+    assert slot == 2
+    assert made is not None
+    assert made.members.learners == (*LEARNERS, "learner-9")
+
+
+@pytest.mark.parametrize("told", [Whole(ballot=Ballot(99), slot=Slot(1))])
+def test_an_answer_counts_for_nothing_when_it_is_to_another_ballot(told: Whole) -> None:
+    """An earlier leadership asked, about an earlier log."""
+    bench = joined_leader(b"a")
+    bench.receive(C1, change(A4))
+    for acceptor in FOUR:
+        assert bench.receive(acceptor, told) == []
+    assert bench.role.barrier == 0
+
+
+# ---------------------------------------------------------------- members: after the change
+
+
+def test_the_new_members_promise_before_a_leader_goes_on_when_its_change_is_chosen() -> None:
+    """changing.py: "phase 1 for the slots after s with the new members, at the same ballot"."""
+    bench = joined_leader(b"a")
+    proposing(bench)
+    effects = chosen(bench, 2)
+    made = configuration(1, 2, acceptors=FOUR)
+    assert records(effects) == [Configured(configuration=made)]
+    assert Relink(configuration=made) in effects
+    [(told, _)] = sent(effects, Configuration)
+    assert set(told) == {*membership_of().nodes, A4} - {P1}
+    prepare = Prepare(ballot=Ballot(101), first=Slot(3), last=Slot(0))
+    assert sent(effects, Prepare) == [(FOUR, prepare)]
+    assert answers(effects) == [((C1,), 1, 1, "")]
+    assert (bench.role.phase, bench.role.decided) == (Phase.PREPARING, 2)
+    for acceptor in (A1, A2):
+        assert bench.receive(acceptor, promise(101, first=3)) == []
+    effects = bench.receive(A4, promise(101, first=3))
+    assert traced(effects) == ["leading"]
+    assert bench.role.electorate == {A1, A2, A4}
+    assert {m.epoch for m in messages(effects, Heartbeat)} == {1}
+
+
+def test_the_office_and_the_queue_are_kept_when_the_members_change() -> None:
+    """proposer.py: "It keeps its office meanwhile, and its queue": no client is sent away."""
+    bench = joined_leader(b"a")
+    proposing(bench)
+    bench.receive(C1, submit(2, b"before"))
+    chosen(bench, 2)
+    assert bench.receive(C1, submit(3, b"between")) == []
+    assert nothing_sent(bench.drain())
+    for acceptor in (A1, A2, A4):
+        bench.receive(acceptor, promise(101, first=3))
+    [(slot, value)] = proposals(bench.drain())
+    assert slot == 3
+    assert msgspec.msgpack.decode(value, type=Envelope).batches == [b"before", b"between"]
+    assert bench.role.status().elections == 1
+
+
+def test_three_of_four_decide_when_a_fourth_has_come_in() -> None:
+    """DESIGN rule 2: from the slot after the change on, the new quorum counts."""
+    bench = joined_leader()
+    proposing(bench)
+    chosen(bench, 1)
+    for acceptor in (A1, A2, A4):
+        bench.receive(acceptor, promise(101, first=2))
+    bench.receive(C1, submit(1))
+    bench.drain()
+    chosen(bench, 2, A1, A4)
+    assert bench.role.decided == 1
+    chosen(bench, 2, A3)
+    assert bench.role.decided == 2
+
+
+def test_what_promises_carry_is_proposed_again_when_the_new_members_hold_it() -> None:
+    """DESIGN rule 4, for the slots after a change: a later leader's epoch may have begun."""
+    bench = joined_leader()
+    proposing(bench)
+    chosen(bench, 1)
+    for acceptor in (A1, A2):
+        bench.receive(acceptor, promise(101, first=2))
+    effects = bench.receive(A4, promise(101, kept(3, 99, b"three"), first=2))
+    assert proposals(effects) == [(2, NO_OP), (3, b"three")]
+
+
+def test_a_leader_steps_down_when_the_new_members_do_not_promise() -> None:
+    """STYLE 19; DESIGN: a leader that has no quorum leads no more, whatever it led before."""
+    bench = joined_leader()
+    proposing(bench)
+    bench.receive(C1, submit(1))
+    chosen(bench, 1)
+    for _ in range(3):
+        [(to, _)] = sent(bench.fire("prepare"), Prepare)
+        assert to == FOUR
+    assert "stepped_down" in traced(bench.fire("prepare"))
+    assert messages(bench.receive(C1, submit(2)), NotLeader)
+    assert bench.role.status().queued == 0
+
+
+def test_a_leader_that_is_no_member_steps_down_when_its_removal_is_chosen() -> None:
+    """It tells nobody that it leads; who stays stands for election."""
+    bench = a_leader()
+    bench.receive(C1, change(P1, add=False))
+    effects = chosen(bench, 1)
+    assert traced(effects) == ["members_changed", "stepped_down"]
+    assert bench.role.phase is Phase.FOLLOWING
+    assert messages(effects, Prepare) == []
+    assert nothing_sent(bench.fire("election")), "it stands no more"
+
+
+def test_a_leader_steps_down_when_another_leader_changed_the_members() -> None:
+    """proposer._on_configuration: "Any other change was made by another leader"."""
+    bench = a_leader()
+    proposed(bench, b"a")
+    effects = bench.receive(L1, configuration(1, 4, 202, acceptors=FOUR))
+    assert traced(effects) == ["members_changed", "stepped_down"]
+    assert (bench.role.phase, bench.role.decided) == (Phase.FOLLOWING, 4)
+    assert bench.role.open == {}
+    [(to, _)] = sent(bench.fire("election"), Canvass)
+    assert to == FOUR
+
+
+def test_a_candidate_begins_anew_when_the_members_changed_meanwhile() -> None:
+    """The promises that it gathered are of a quorum that counts no more."""
+    bench = a_proposer()
+    preparing(bench)
+    bench.receive(A1, promise(101))
+    effects = bench.receive(A2, configuration(1, 4, 99, acceptors=FOUR))
+    assert "stepped_down" in traced(effects)
+    assert bench.receive(A2, promise(101)) == []
+    [prepare] = messages(
+        [*preparing(bench, epoch=1, decided=Slot(4)), *bench.receive(A3, canvass_reply(bench))],
+        Prepare,
+    )
+    assert (prepare.ballot, prepare.first) == (201, 5)
+
+
+# ---------------------------------------------------------------- members: taking a change over
+
+
+def carried(*slots: tuple[int, bytes]) -> list[AcceptedValue]:
+    return [kept(slot, 99, value) for slot, value in slots]
+
+
+def test_a_new_leader_proposes_up_to_a_change_when_promises_carry_one() -> None:
+    """ADR 0003: "A leader that finds a change among its promises proposes again up to it, and
+    gathers promises anew, from the new configuration, for what comes after"."""
+    bench = a_proposer()
+    preparing(bench)
+    change = packed(Change(epoch=1, members=members(FOUR)))
+    bench.receive(A1, promise(101, *carried((2, change), (3, b"later"))))
+    effects = bench.receive(A2, promise(101))
+    assert proposals(effects) == [(1, NO_OP), (2, change)]
+    assert bench.role.barrier == 2
+    proposed_nothing = [bench.receive(C1, submit(1)), bench.drain()]
+    assert proposed_nothing == [[], []]
+    assert messages(chosen(bench, 2), Prepare) == [], "slot 1 is open: the change is not decided"
+    [(to, prepare)] = sent(chosen(bench, 1), Prepare)
+    assert (to, prepare.first) == (FOUR, 3)
+
+
+def test_a_change_that_promises_carry_is_a_value_like_any_when_its_epoch_is_in_force() -> None:
+    """messages.Change: "where its epoch is above the one in force"."""
+    bench = a_proposer()
+    bench.receive(A1, configuration(1, 4, acceptors=(A1, A2)))
+    preparing(bench, epoch=1)
+    late = packed(Change(epoch=1, members=members((A1, A3))))
+    bench.receive(A1, promise(101, *carried((5, late), (6, b"six")), first=5))
+    effects = bench.receive(A2, promise(101, first=5))
+    assert proposals(effects) == [(5, late), (6, b"six")]
+    assert bench.role.barrier == 0
+    assert messages(chosen(bench, 5), Prepare) == []
+    assert bench.role.view.epoch == 1
+
+
+# ---------------------------------------------------------------- members: in vain
+
+
+@pytest.mark.parametrize(
+    ("step", "longest"), [(Step.ASKING, ASKING_MS_MAX), (Step.DRAINING, DRAINING_MS_MAX)]
+)
+def test_a_change_is_given_up_in_time_when_a_member_does_not_become_whole(
+    step: Step, longest: float
+) -> None:
+    """changing.py: "a member that is not whole soon ends the change, not the service"."""
+    bench = joined_leader(b"a")
+    bench.receive(C1, change(A4))
+    if step is Step.DRAINING:
+        bench.receive(C1, submit(2, b"open"))
+        bench.drain()
+        whole(bench, 1, *FOUR)
+        chosen(bench, 2)
+    bench.receive(C1, submit(2 if step is Step.ASKING else 3, b"waits"))
+    bench.now_ms += longest
+    assert answers(bench.fire(CHANGE)) == []
+    bench.now_ms += 1
+    effects = bench.fire(CHANGE)
+    assert traced(effects) == ["change_given_up"]
+    [(to, request, epoch, error)] = answers(effects)
+    assert (to, request, epoch) == ((C1,), 1, 0)
+    assert error.startswith("UNAVAILABLE the members were not changed: acceptor-1, acceptor-2, ")
+    assert proposals(bench.drain()), "what waited goes on"
+    assert bench.fire(CHANGE) == []
+
+
+def test_a_change_is_not_given_up_when_it_is_proposed() -> None:
+    """It may be chosen: nobody may be told that it was not made."""
+    bench = joined_leader(b"a")
+    proposing(bench)
+    bench.now_ms += 60_000
+    assert answers(bench.fire(CHANGE)) == []
+    assert answers(chosen(bench, 2)) == [((C1,), 1, 1, "")]
+
+
+def test_nobody_is_answered_when_a_leader_steps_down_in_the_middle_of_a_change() -> None:
+    """The next leader may find it among its promises: the gateway asks again."""
+    bench = joined_leader(b"a")
+    proposing(bench)
+    effects = bench.receive(A1, Nack(ballot=Ballot(101), promised=Ballot(202)))
+    assert "stepped_down" in traced(effects)
+    assert answers(effects) == []
+    assert bench.role.barrier == 0
+    assert bench.fire(CHANGE) == []
+
+
+# ---------------------------------------------------------------- members: answers
+
+
+def test_a_change_is_answered_at_once_when_the_members_are_so_already() -> None:
+    """What is asked for twice is done once: the answer may have been lost."""
+    bench = a_leader()
+    assert answers(bench.receive(C1, change(A1, request=9))) == [((C1,), 9, 0, "")]
+    bench = joined_leader(b"a")
+    proposing(bench)
+    chosen(bench, 2)
+    for acceptor in (A1, A2, A4):
+        bench.receive(acceptor, promise(101, first=3))
+    assert answers(bench.receive(C1, change(A4))) == [((C1,), 1, 1, "")]
+
+
+def test_a_change_is_begun_once_when_a_gateway_asks_again() -> None:
+    """The gateway asks again and again, until there is an answer."""
+    bench = joined_leader(b"a")
+    bench.receive(C1, change(A4))
+    assert bench.receive(C1, change(A4)) == []
+    whole(bench, 1, *FOUR)
+    assert bench.receive(C1, change(A4)) == []
+
+
+@pytest.mark.parametrize("proposed_already", [False, True])
+def test_a_second_change_is_refused_when_one_is_under_way(proposed_already: bool) -> None:
+    """changing.py: majorities of sets that differ by one member share one; of two, they may not."""
+    bench = joined_leader(b"a")
+    bench.receive(C1, change(A4))
+    if proposed_already:
+        whole(bench, 1, *FOUR)
+    [(to, request, _, error)] = answers(bench.receive(C2, change(A3, add=False, request=5)))
+    assert (to, request) == ((C2,), 5)
+    assert error.startswith("UNAVAILABLE another change of the members is under way")
+
+
+def test_a_senseless_change_is_refused_with_what_is_wrong() -> None:
+    """with_change's refusals reach the client."""
+    [(_, _, _, error)] = answers(a_leader().receive(C1, change(A31)))
+    assert error == "ERR acceptor-3 has the place of acceptor-3.1: remove it first"
+    [(_, _, _, error)] = answers(a_leader().receive(C1, change(A4)))
+    assert error.startswith("UNAVAILABLE acceptor-4 has not joined")
+
+
+def test_who_does_not_lead_is_silent_when_a_change_is_asked_for() -> None:
+    """The gateway asks whoever leads then."""
+    assert a_proposer().receive(C1, change(A3, add=False)) == []
+    bench = joined_leader()
+    proposing(bench)
+    chosen(bench, 1)
+    assert bench.role.phase is Phase.PREPARING
+    assert bench.receive(C1, change(A3, add=False)) == []
+
+
+def test_members_do_not_change_while_an_older_version_is_connected() -> None:
+    """proposer.CHANGE_VERSION: one that overlooks a change would count by the old quorum."""
+    bench = joined_leader()
+    bench.step(Connected(peer=L2, cluster="", version=2))
+    [(_, _, _, error)] = answers(bench.receive(C1, change(A4)))
+    assert error.startswith("ERR learner-2 must be upgraded first")
+    bench.step(Connected(peer=L2, cluster="", version=3))
+    assert answers(bench.receive(C1, change(A4))) == []
+
+
+# ---------------------------------------------------------------- members: epochs
+
+
+@pytest.mark.parametrize(
+    ("sender", "message"),
+    [
+        (P2, Heartbeat(ballot=Ballot(202), decided=Slot(9), round=1, epoch=1)),
+        (A1, msgspec.structs.replace(promise(101), epoch=1)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_proposer_asks_for_the_configuration_when_a_message_is_of_a_newer_epoch(
+    sender: NodeId, message: object
+) -> None:
+    """configuring.py: what it calls decided may hold a change of the members."""
+    bench = a_proposer()
+    preparing(bench)
+    assert sent(bench.receive(sender, message), AskConfiguration) == [
+        ((sender,), AskConfiguration())
+    ]
+    assert (bench.role.decided, bench.role.phase) == (0, Phase.PREPARING)
+    assert bench.role._gathering.complete == set()
+
+
+def test_a_candidate_does_not_count_an_acceptor_when_that_knows_a_newer_epoch() -> None:
+    """DESIGN rule 11: what is decided by then was decided by others."""
+    bench = a_proposer()
+    bench.fire("election")
+    for acceptor in ACCEPTORS:
+        effects = bench.receive(acceptor, canvass_reply(bench, epoch=1, decided=Slot(7)))
+        assert [e.message for e in effects if isinstance(e, Send)] == [AskConfiguration()]
+    assert (bench.role.phase, bench.role.decided) == (Phase.CANVASSING, 0)
+
+
+def test_a_proposer_tells_the_configuration_when_it_is_asked_or_linked_with() -> None:
+    """messages.Configuration: "Whoever knows a newer one tells it"."""
+    bench = a_proposer()
+    assert nothing_sent(bench.receive(A1, AskConfiguration()))
+    bench.receive(A1, configuration())
+    assert sent(bench.receive(A2, AskConfiguration()), Configuration) == [((A2,), configuration())]
+    assert sent(bench.connect(L1), Configuration) == [((L1,), configuration())]
+    assert bench.receive(A1, configuration()) == []
+
+
+def test_a_proposer_goes_by_its_configuration_when_it_starts_again() -> None:
+    """effects.Configured: the newest that it knows is on its volume."""
+    bench = a_proposer()
+    bench.receive(A1, configuration(acceptors=FOUR))
+    assert bench.journal is not None
+    bench.journal.sync()
+    journal = bench.journal.crash()
+    again = Bench(Proposer(P1, membership_of(), Settings(), journal.recovered), journal)
+    again.start()
+    assert (again.role.view.epoch, again.role.decided) == (1, 5)
+    [(to, _)] = sent(again.fire("election"), Canvass)
+    assert to == FOUR

@@ -1,0 +1,406 @@
+"""Faults of membership: what a change waits for, who knows of it, whose votes count after it."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import MEMBERS, Mutant, blind, change, unwatched
+
+NEW_ONE_NOT_WHOLE = Mutant(
+    name="joins-before-it-is-whole",
+    rule="11",
+    fault="An acceptor becomes a member whether or not it holds what was decided.",
+    changes=(
+        change(
+            "core/changing.py",
+            "if whole >= self._joining and self._new.is_quorum(whole):",
+            "if self._new.is_quorum(whole | self._joining):",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+NO_QUORUM_WHOLE = Mutant(
+    name="changes-without-a-whole-quorum",
+    rule="11",
+    fault="A change is proposed when the new acceptor is whole, however few of the others are.",
+    changes=(
+        change(
+            "core/changing.py",
+            "if whole >= self._joining and self._new.is_quorum(whole):",
+            "if whole >= self._joining:",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+NOBODY_ASKED = Mutant(
+    name="changes-without-asking",
+    rule="11",
+    fault="A change of the acceptors is proposed without asking anybody how far it is.",
+    changes=(
+        change(
+            "core/changing.py",
+            "        if not self.touches_acceptors:\n            return ()\n",
+            "        if decided >= 0:\n            return ()\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+CLAIMS_TO_BE_WHOLE = Mutant(
+    name="claims-to-be-whole",
+    rule="11",
+    fault="An acceptor says that it holds everything up to the slot that it was asked about.",
+    changes=(
+        change(
+            "core/keeping.py",
+            "        return max(self._solid, self._base)\n",
+            "        return max(self._target, self._base)\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+PROPOSES_ON = Mutant(
+    name="proposes-after-an-open-change",
+    rule="11",
+    fault="A leader goes on proposing after a change of the members that is not chosen yet.",
+    changes=(
+        change(
+            "core/proposer.py",
+            "        if draining or self.barrier:\n",
+            "        if draining and not self.barrier:\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+TAKES_A_CHANGE_FOR_ANY_VALUE = Mutant(
+    name="takes-a-change-for-any-value",
+    rule="11",
+    fault="A new leader takes a change that promises carry for any value, and goes on above it.",
+    changes=(
+        change(
+            "core/proposer.py",
+            "        if change is not None:\n            last = self.barrier = change\n",
+            "",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+NO_PHASE_1_AFTER_A_CHANGE = Mutant(
+    name="no-phase-1-after-a-change",
+    rule="11",
+    fault="After a change the leader goes on without the promises of the new members.",
+    changes=(
+        change(
+            "core/proposer.py",
+            "        self.phase = Phase.PREPARING\n        self.barrier, self._chosen_change",
+            "        if self.phase is Phase.LEADING:\n"
+            "            self.barrier, self._chosen_change = Slot(0), None\n"
+            "            self.open, self._open_bytes = {}, 0\n"
+            "            self.next_slot = Slot(message.slot + 1)\n"
+            "            acceptors = self.membership.acceptors\n"
+            "            self._acknowledged = dict.fromkeys(acceptors, self._round)\n"
+            "            return [*effects, CancelTimer(name=CHANGE)]\n"
+            "        self.phase = Phase.PREPARING\n        self.barrier, self._chosen_change",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+VOTES_WHILE_JOINING = Mutant(
+    name="votes-while-joining",
+    rule="11",
+    fault="An acceptor that is no member yet tells its votes.",
+    changes=(
+        change(
+            "core/acceptor.py",
+            "        if not self.voting:\n            return []\n        vote = Accepted(",
+            "        if not self.voting and not self.joining:\n            return []\n"
+            "        vote = Accepted(",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+PROMISES_WHILE_JOINING = Mutant(
+    name="promises-while-joining",
+    rule="11",
+    fault="An acceptor that is no member yet answers whatever it is asked.",
+    changes=(
+        change(
+            "core/acceptor.py",
+            "            case _ if not self.voting and not (self.joining and "
+            "isinstance(message, _JOINS)):\n",
+            "            case _ if not self.voting and not self.joining:\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+PROPOSER_DEAF_TO_EPOCHS = Mutant(
+    name="proposer-deaf-to-epochs",
+    rule="11",
+    fault="A proposer takes over what is decided from one that knows a newer configuration.",
+    changes=(
+        change(
+            "core/proposer.py",
+            "            case Heartbeat(epoch=epoch) | CanvassReply(epoch=epoch) | "
+            "Promise(epoch=epoch) if (\n                epoch > self.view.epoch\n            ):\n",
+            "            case Heartbeat(epoch=epoch) | CanvassReply(epoch=epoch) | "
+            "Promise(epoch=epoch) if (\n                epoch < 0\n            ):\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+ACCEPTOR_DEAF_TO_EPOCHS = Mutant(
+    name="acceptor-deaf-to-epochs",
+    rule="11",
+    fault="An acceptor takes over what is decided from one that knows a newer configuration.",
+    changes=(
+        change(
+            "core/acceptor.py",
+            "            ) if epoch > self.view.epoch:\n",
+            "            ) if epoch < 0:\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+LEARNER_DEAF_TO_EPOCHS = Mutant(
+    name="learner-deaf-to-epochs",
+    rule="11",
+    fault="A learner takes votes and snapshots in from one that knows a newer configuration.",
+    changes=(
+        change(
+            "core/learner.py",
+            "                epoch > self.view.epoch\n            ):\n",
+            "                epoch < 0\n            ):\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+COUNTS_THE_REMOVED = Mutant(
+    name="counts-the-removed",
+    rule="11",
+    fault="A learner goes on counting the votes of acceptors that are no members any more.",
+    changes=(
+        change(
+            "core/learner.py",
+            "        self._members = 0\n        for acceptor in",
+            "        for acceptor in",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+NOT_COUNTED_ANEW = Mutant(
+    name="not-counted-anew",
+    rule="11",
+    fault="What was counted before a change of the members stays chosen after it.",
+    changes=(
+        change(
+            "core/learner.py",
+            "            pending.chosen = None\n            pending.votes = {\n",
+            "            if pending.chosen is not None:\n                continue\n"
+            "            pending.votes = {\n",
+        ),
+        change(
+            "core/learner.py",
+            '            invariant(votes.bit_count() >= self._quorum, "applied what no quorum '
+            'accepted")\n',
+            "",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+OLD_VOTES_COUNT = Mutant(
+    name="votes-from-before-a-change-count",
+    rule="11",
+    fault="Votes for slots before a change count, told to the old members or to the new ones.",
+    changes=(
+        change(
+            "core/learner.py",
+            "        if (slot <= view.slot and not as_member) or "
+            "(slot > view.slot and ballot < view.ballot):\n",
+            "        if slot > view.slot and ballot < view.ballot:\n",
+        ),
+        change(
+            "core/learner.py",
+            "                if slot > view.slot and ballot >= view.ballot\n",
+            "                if slot <= view.slot or ballot >= view.ballot\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+OLD_BALLOTS_COUNT = Mutant(
+    name="ballots-from-before-a-change-count",
+    rule="11",
+    fault="Votes for slots after a change count at ballots below the one that it was chosen at.",
+    changes=(
+        change(
+            "core/learner.py",
+            "        if (slot <= view.slot and not as_member) or "
+            "(slot > view.slot and ballot < view.ballot):\n",
+            "        if slot <= view.slot and not as_member:\n",
+        ),
+        change(
+            "core/learner.py",
+            "                if slot > view.slot and ballot >= view.ballot\n",
+            "                if slot > view.slot\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+READ_OVER_A_CHANGE = Mutant(
+    name="read-over-a-change",
+    rule="7",
+    fault="A read is answered although the members have changed since its quorum answered.",
+    changes=(
+        change(
+            "core/learner.py",
+            "            if epoch != self.view.epoch:\n",
+            "            if epoch > self.view.epoch:\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+TWO_AT_ONCE = Mutant(
+    name="changes-two-acceptors-at-once",
+    rule="11",
+    fault="An acceptor that is added takes the place of another in the same change.",
+    changes=(
+        change(
+            "core/changing.py",
+            "nodes = tuple(sorted((*nodes, node), key=number_of))",
+            "nodes = (*nodes[role is Role.ACCEPTOR :], node)",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+OLD_CHANGE_TAKES_EFFECT = Mutant(
+    name="old-change-takes-effect",
+    rule="11",
+    fault="A configuration takes effect again when a newer one is in force.",
+    changes=(
+        change(
+            "core/configuring.py",
+            "        if configuration.epoch <= self.epoch:\n",
+            "        if configuration.epoch == self.epoch:\n",
+        ),
+        change(
+            "core/learner.py",
+            "        if change is None or change.epoch <= self.view.epoch:\n",
+            "        if change is None or change.epoch == self.view.epoch:\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+CONFIGURATION_NOT_DURABLE = Mutant(
+    name="configuration-not-durable",
+    rule="11",
+    fault="An acceptor does not write down the configuration that it goes by.",
+    changes=(
+        change(
+            "core/acceptor.py",
+            "            Persist(record=Configured(configuration=message)),\n",
+            "",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+CATCHES_UP_BY_STRANGERS = Mutant(
+    name="catches-up-by-votes-of-before",
+    rule="11",
+    fault="An acceptor catches up by what others told before they knew that they are members.",
+    changes=(
+        change(
+            "core/keeping.py",
+            " or message.first != self._first or message.epoch < self._view.epoch:\n",
+            " or message.first != self._first:\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+JOINS_BY_F_ANSWERS = Mutant(
+    name="joins-by-one-answer-less",
+    rule="11",
+    fault="An acceptor that is no member yet catches up by f answers, as if it were one.",
+    changes=(
+        change(
+            "core/keeping.py",
+            "if len(self._votes) < members.quorum_size - (self._node in members.acceptors):",
+            "if len(self._votes) < members.quorum_size - 1:",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+ANSWERS_WHEN_PROPOSED = Mutant(
+    name="change-answered-when-proposed",
+    rule="11",
+    fault="An operator is told that a change is made when it is merely proposed.",
+    changes=(
+        change(
+            "core/proposer.py",
+            "            return self._propose_next(packed(changing.change), now_ms)\n",
+            "            return [\n"
+            "                *self._propose_next(packed(changing.change), now_ms),\n"
+            "                self._answer(changing.gateway, changing.request),\n"
+            "            ]\n",
+        ),
+    ),
+    killers=(MEMBERS,),
+)
+
+_AFTER_A_CHANGE = blind(
+    "invariant(\n            not proposer.barrier or message.slot <= proposer.barrier,\n"
+    '            "proposed after a change of the members that is not chosen",\n        )'
+)
+_ELECTORATE = blind(
+    "invariant(\n            not leading or proposer.membership.is_quorum(proposer.electorate),\n"
+    '            "leads without the promises of a quorum",\n        )'
+)
+_VOTE = blind('invariant(acceptor.voting, "a vote left an acceptor that may not vote")')
+_PROMISE = blind('invariant(acceptor.voting, "a promise left an acceptor that may not vote")')
+
+MUTANTS = (
+    NEW_ONE_NOT_WHOLE,
+    NO_QUORUM_WHOLE,
+    NOBODY_ASKED,
+    CLAIMS_TO_BE_WHOLE,
+    PROPOSES_ON,
+    unwatched(PROPOSES_ON, _AFTER_A_CHANGE, killers=(MEMBERS,)),
+    TAKES_A_CHANGE_FOR_ANY_VALUE,
+    NO_PHASE_1_AFTER_A_CHANGE,
+    unwatched(NO_PHASE_1_AFTER_A_CHANGE, _ELECTORATE, killers=(MEMBERS,)),
+    VOTES_WHILE_JOINING,
+    unwatched(VOTES_WHILE_JOINING, _VOTE, killers=(MEMBERS,)),
+    PROMISES_WHILE_JOINING,
+    unwatched(PROMISES_WHILE_JOINING, _PROMISE, killers=(MEMBERS,)),
+    PROPOSER_DEAF_TO_EPOCHS,
+    ACCEPTOR_DEAF_TO_EPOCHS,
+    LEARNER_DEAF_TO_EPOCHS,
+    COUNTS_THE_REMOVED,
+    NOT_COUNTED_ANEW,
+    OLD_VOTES_COUNT,
+    OLD_BALLOTS_COUNT,
+    READ_OVER_A_CHANGE,
+    TWO_AT_ONCE,
+    OLD_CHANGE_TAKES_EFFECT,
+    CONFIGURATION_NOT_DURABLE,
+    CATCHES_UP_BY_STRANGERS,
+    JOINS_BY_F_ANSWERS,
+    ANSWERS_WHEN_PROPOSED,
+)
