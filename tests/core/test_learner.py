@@ -3,22 +3,27 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from tests.core.builders import (
     A1,
     A2,
     A3,
+    A4,
     ACCEPTORS,
     C1,
     C2,
     CLUSTER,
     L1,
+    L2,
     P1,
     PROPOSERS,
     Bench,
     a_learner,
     batch,
     choose,
+    configuration,
     envelope,
+    members,
     messages,
     nothing_sent,
     opening,
@@ -28,14 +33,18 @@ from tests.core.builders import (
     traced,
 )
 
-from paxos.core.effects import Disconnected, Recovered, Stamped, Start
+from paxos.core.configuring import packed
+from paxos.core.effects import Configured, Disconnected, Recovered, Relink, Send, Stamped, Start
 from paxos.core.learner import FETCH_TICKS_MIN, Learner
 from paxos.core.messages import (
     Accepted,
     AcceptedValue,
+    AskConfiguration,
     AskHighest,
     AskValues,
     AskVotes,
+    Change,
+    Configuration,
     Heartbeat,
     Highest,
     Read,
@@ -44,6 +53,7 @@ from paxos.core.messages import (
     Results,
     SessionOpened,
     SessionUnknown,
+    SnapshotPart,
     StaleRead,
     Subscribe,
     SubscribeOpening,
@@ -587,3 +597,231 @@ def test_an_acceptor_is_reminded_of_what_it_told_in_its_earlier_lives_when_it_co
         ((A1,), Reminder(slot=Slot(9), ballot=Ballot(301)))
     ]
     assert messages(bench.connect(A2, incarnation=2), Reminder) == []
+
+
+# ---------------------------------------------------------------- members
+
+
+FOUR = (A1, A2, A3, A4)
+
+
+def changing(epoch: int = 1, acceptors: tuple[NodeId, ...] = FOUR) -> bytes:
+    return packed(Change(epoch=epoch, members=members(acceptors)))
+
+
+def votes(*pairs: tuple[int, int], epoch: int, first: int = 1) -> Votes:
+    told = [(Slot(slot), Ballot(ballot)) for slot, ballot in pairs]
+    return Votes(first=Slot(first), last=Slot(1024), highest=Slot(0), votes=told, epoch=epoch)
+
+
+def applied(bench: Bench) -> int:
+    return int(bench.role.machine.applied)
+
+
+def test_a_learner_goes_by_a_change_and_tells_everybody_when_it_is_applied() -> None:
+    """learner._on_change_applied: old and new members; ADR 0003: whoever knows that the slot is
+    decided knows the configuration after it."""
+    bench = a_learner()
+    effects = choose(bench, 1, changing(acceptors=(A1, A2, A4)), ballot=202)
+    made = configuration(1, 1, 202, acceptors=(A1, A2, A4))
+    assert records(effects) == [Configured(configuration=made)]
+    assert Relink(configuration=made) in effects
+    [(told, message)] = sent(effects, Configuration)
+    assert message == made
+    assert set(told) == {*membership_of().nodes, A4} - {L1}
+    assert bench.role.status().epoch == 1
+
+
+def test_a_change_is_applied_like_any_slot_when_its_epoch_is_in_force() -> None:
+    """messages.Change: it takes effect "where its epoch is above the one in force"; a learner that
+    begins anew meets the changes of long ago."""
+    bench = a_learner()
+    bench.receive(A1, configuration(2, 1, acceptors=FOUR))
+    for acceptor in (A1, A2, A4):
+        bench.receive(acceptor, votes((1, 101), epoch=2))
+    bench.receive(P1, value(1, changing(1, (A1, A2))))
+    assert applied(bench) == 1
+    assert (bench.role.view.epoch, bench.role.view.membership.acceptors) == (2, FOUR)
+
+
+def test_a_new_quorum_is_needed_when_the_members_have_changed() -> None:
+    """DESIGN rule 2: from the slot after the change on."""
+    bench = a_learner()
+    choose(bench, 1, changing())
+    choose(bench, 2, b"")
+    assert applied(bench) == 1
+    bench.receive(A4, vote(2))
+    assert applied(bench) == 2
+
+
+def test_votes_that_came_early_are_counted_anew_when_a_change_is_applied() -> None:
+    """ADR 0003: "votes that came early are counted again after a change"."""
+    bench = a_learner()
+    choose(bench, 2, b"")
+    assert bench.role.pending[Slot(2)].chosen == 101, "by the members of then"
+    choose(bench, 1, changing())
+    assert applied(bench) == 1
+    bench.receive(A3, vote(2))
+    assert applied(bench) == 2
+
+
+def test_early_votes_are_enough_when_the_new_members_are_among_them() -> None:
+    """A learner hears the votes of a member to be before it knows what that is."""
+    bench = a_learner()
+    bench.receive(P1, value(2))
+    for acceptor in (A2, A4):
+        bench.receive(acceptor, vote(2))
+    choose(bench, 1, changing(acceptors=(A1, A2, A4)))
+    assert applied(bench) == 2
+
+
+def test_the_votes_of_a_removed_acceptor_count_for_nothing_after_the_change() -> None:
+    """DESIGN rules 2 and 11."""
+    bench = a_learner()
+    choose(bench, 2, b"")
+    choose(bench, 1, changing(acceptors=(A2, A3)))
+    assert applied(bench) == 1
+    bench.receive(A1, vote(2))
+    assert applied(bench) == 1
+    bench.receive(A3, vote(2))
+    assert applied(bench) == 2
+
+
+def test_ballots_below_the_change_count_for_nothing_after_it() -> None:
+    """configuring.py: "A vote counts for a slot after s when its ballot is c or higher": what an
+    older proposer left there was proposed to other quorums."""
+    bench = a_learner()
+    choose(bench, 2, b"", ballot=101)
+    bench.receive(A3, vote(2, 101))
+    choose(bench, 1, changing(acceptors=(A1, A2)), ballot=202)
+    assert applied(bench) == 1
+    for acceptor in (A1, A2):
+        bench.receive(acceptor, vote(2, 201))
+        bench.receive(acceptor, votes((2, 201), epoch=1))
+    bench.receive(P1, value(2, b"", 201))
+    assert applied(bench) == 1
+    choose(bench, 2, b"", ballot=202)
+    assert applied(bench) == 2
+
+
+def test_only_what_new_members_hold_counts_up_to_a_change_that_was_told() -> None:
+    """configuring.py: "Slots up to s are judged by what the new members hold, once they know that
+    they are members"."""
+    bench = a_learner()
+    choose(bench, 2, b"")
+    bench.receive(L2, configuration(1, 3, acceptors=FOUR))
+    assert bench.role.pending[Slot(2)].votes == {}
+    for acceptor in FOUR:
+        bench.receive(acceptor, vote(1))
+        bench.receive(acceptor, votes((1, 101), epoch=0))
+    bench.receive(P1, value(1))
+    assert applied(bench) == 0
+    for acceptor in (A1, A2, A4):
+        bench.receive(acceptor, votes((1, 101), (2, 101), (3, 101), epoch=1))
+    assert applied(bench) == 2
+    bench.receive(P1, value(3, changing()))
+    assert applied(bench) == 3
+
+
+def test_the_new_members_are_asked_at_once_when_a_change_was_told() -> None:
+    """What was counted counts no more, and nobody tells it again unasked."""
+    bench = a_learner()
+    effects = bench.receive(L2, configuration(1, 3, acceptors=FOUR))
+    [(to, ask)] = sent(effects, AskVotes)
+    assert (to, ask.first) == (FOUR, 1)
+    assert bench.role.status().missing == 3
+    assert bench.receive(L2, configuration(1, 3, acceptors=FOUR)) == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        votes((1, 101), epoch=1),
+        SnapshotPart(slot=Slot(9), size=1, offset=0, data=b"x", epoch=1),
+        Heartbeat(ballot=Ballot(101), decided=Slot(9), round=1, epoch=1),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_learner_asks_for_the_configuration_when_a_message_is_of_a_newer_epoch(
+    message: object,
+) -> None:
+    """configuring.py: "and leaves the message unread"."""
+    bench = a_learner()
+    assert bench.receive(A1, message) == [Send(to=(A1,), message=AskConfiguration())]
+    assert (bench.role.pending, bench.role.status().highest_seen) == ({}, 0)
+
+
+def test_a_learner_tells_the_configuration_when_it_is_asked_or_linked_with() -> None:
+    """messages.Configuration: "Whoever knows a newer one tells it"."""
+    bench = a_learner()
+    assert nothing_sent(bench.receive(A1, AskConfiguration()))
+    made = configuration(1, 3, acceptors=FOUR)
+    bench.receive(A1, made)
+    assert sent(bench.receive(P1, AskConfiguration()), Configuration) == [((P1,), made)]
+    assert sent(bench.connect(C1), Configuration) == [((C1,), made)]
+
+
+def test_a_learner_goes_by_its_configuration_when_it_starts_again() -> None:
+    """effects.Configured: the newest that it knows is on its volume; its state begins anew."""
+    bench = a_learner()
+    bench.receive(A1, configuration(1, 3, acceptors=FOUR))
+    assert bench.journal is not None
+    bench.journal.sync()
+    journal = bench.journal.crash()
+    role = Learner(L1, membership_of(), Settings(), Machine(), journal.recovered)
+    again = Bench(role, journal)
+    again.start()
+    choose(again, 1, b"")
+    assert (again.role.view.epoch, applied(again)) == (1, 0)
+
+
+# ---------------------------------------------------------------- members: reads
+
+
+def asking(bench: Bench) -> tuple[tuple[NodeId, ...], int]:
+    """Let a read arrive; return whom the learner asks, and in which round."""
+    bench.receive(C1, read())
+    [(to, ask)] = sent(bench.drain(), AskHighest)
+    return to, ask.round
+
+
+def test_a_read_is_asked_again_when_the_members_changed_before_its_slot_was_applied() -> None:
+    """DESIGN rule 7: "The quorum is that of the configuration in force after the slot waited for;
+    where applying changed it, the learner asks again"."""
+    bench = served()
+    to, round_ = asking(bench)
+    assert to == ACCEPTORS
+    for acceptor in (A1, A2):
+        bench.receive(acceptor, Highest(round=round_, slot=Slot(2)))
+    effects = choose(bench, 2, changing())
+    assert answers(effects) == []
+    [(to, ask)] = sent(effects, AskHighest)
+    assert to == FOUR
+    assert ask.round == round_ + 1
+    for acceptor in (A1, A3):
+        assert answers(bench.receive(acceptor, Highest(round=ask.round, slot=Slot(2)))) == []
+    effects = bench.receive(A4, Highest(round=ask.round, slot=Slot(2)))
+    assert [number for number, _ in answers(effects)] == [1]
+
+
+def test_a_new_quorum_answers_a_read_when_the_members_change_in_its_round() -> None:
+    """DESIGN rule 7: two of three had answered; of four, three are needed."""
+    bench = served()
+    _, round_ = asking(bench)
+    bench.receive(A1, Highest(round=round_, slot=Slot(1)))
+    choose(bench, 2, changing())
+    assert answers(bench.receive(A2, Highest(round=round_, slot=Slot(1)))) == []
+    [(to, _)] = sent(bench.fire("round"), AskHighest)
+    assert to == (A3, A4)
+    effects = bench.receive(A4, Highest(round=round_, slot=Slot(2)))
+    assert [number for number, _ in answers(effects)] == [1]
+
+
+def test_the_answer_of_a_removed_acceptor_counts_for_nothing_in_a_read() -> None:
+    """DESIGN rules 2 and 7."""
+    bench = served()
+    _, round_ = asking(bench)
+    bench.receive(A1, Highest(round=round_, slot=Slot(1)))
+    choose(bench, 2, changing(acceptors=(A2, A3)))
+    assert answers(bench.receive(A2, Highest(round=round_, slot=Slot(2)))) == []
+    assert answers(bench.receive(A3, Highest(round=round_, slot=Slot(2))))
