@@ -8,13 +8,17 @@ from tests.core.builders import (
     A1,
     A2,
     A3,
+    A4,
+    ACCEPTORS,
     C2,
     L1,
     L2,
     P1,
     P2,
+    P3,
     Bench,
     a_gateway,
+    configuration,
     delivered,
     messages,
     nothing_sent,
@@ -23,10 +27,14 @@ from tests.core.builders import (
     traced,
 )
 
-from paxos.core.effects import ClientGone, ClientStaleReads
+from paxos.core.effects import ClientChange, ClientGone, ClientStaleReads, Effect, Relink
 from paxos.core.messages import (
+    AskConfiguration,
     Batch,
+    ChangeMembers,
+    Configuration,
     LeaderState,
+    MembersChanged,
     NotLeader,
     OpenSession,
     OutOfOrder,
@@ -600,3 +608,177 @@ def test_stale_reads_are_answered_when_linearizable_ones_wait_for_a_quorum() -> 
     bench.step(ClientStaleReads(connection=2, commands=[[b"GET", b"k"]]))
     [stale] = messages(bench.drain(), StaleRead)
     assert delivered(bench.receive(L1, read_results(stale.read, b"v"))) == [(2, [b"v"])]
+
+
+# ---------------------------------------------------------------- members
+
+WITH_A4 = configuration(acceptors=(*ACCEPTORS, A4))
+
+
+def asks(bench: Bench, node: NodeId = A4, *, add: bool = True, connection: int = 1) -> list[Effect]:
+    """Let a client ask for a change of the members."""
+    return bench.step(ClientChange(connection=connection, add=add, node=node))
+
+
+def request_of(effects: list[Effect]) -> int:
+    [message] = messages(effects, ChangeMembers)
+    return message.request
+
+
+def test_the_leader_is_asked_when_a_client_asks_for_a_change() -> None:
+    """messages.ChangeMembers; the address goes along for one that no configuration file knows."""
+    bench = ready()
+    event = ClientChange(connection=1, add=True, node=A4, address=("h", 1, 2))
+    [(to, message)] = sent(bench.step(event), ChangeMembers)
+    assert to == (P1,)
+    assert (message.add, message.node, message.address) == (True, A4, ("h", 1, 2))
+
+
+def test_a_client_is_told_the_epoch_when_its_change_is_made() -> None:
+    """effects.ClientChange: "the epoch of a configuration in which it is so"."""
+    bench = ready()
+    request = request_of(asks(bench))
+    effects = bench.receive(P1, MembersChanged(request=request, epoch=7))
+    assert delivered(effects) == [(1, [7])]
+    assert bench.receive(P1, MembersChanged(request=request, epoch=8)) == [], "once"
+
+
+@pytest.mark.parametrize(
+    "error", ["ERR acceptor-4 is the last acceptor", "UNAVAILABLE acceptor-4 has not joined"]
+)
+def test_a_client_is_told_the_leaders_words_when_its_change_is_refused(error: str) -> None:
+    """STYLE 17: both are definite: it was not even proposed."""
+    bench = ready()
+    request = request_of(asks(bench))
+    effects = bench.receive(P1, MembersChanged(request=request, epoch=0, error=error))
+    assert delivered(effects) == [(1, [{"error": error}])]
+
+
+def test_an_answer_is_nobodys_when_it_is_for_another_request() -> None:
+    """DESIGN rule 6: a client is told its own command's result, never another's."""
+    bench = ready()
+    request = request_of(asks(bench))
+    assert bench.receive(P1, MembersChanged(request=request + 1, epoch=7)) == []
+    other = request_of(asks(bench, A3, add=False, connection=2))
+    effects = bench.receive(P1, MembersChanged(request=other, epoch=7))
+    assert delivered(effects) == [(2, [7])]
+
+
+def test_requests_are_numbered_anew_when_the_gateway_starts() -> None:
+    """A late answer to an earlier life answers nothing (rule 6, as with reads)."""
+    numbers = set()
+    for dice in (0.1, 0.2):
+        bench = a_gateway()
+        bench.dice = dice
+        bench.start()
+        bench.connect(P1)
+        bench.receive(P1, leads(101))
+        numbers.add(request_of(asks(bench)))
+    assert len(numbers) == 2
+
+
+def test_a_change_is_asked_for_again_when_no_answer_came() -> None:
+    """ "What is asked for twice is done once": under the same number, of whoever leads then."""
+    bench = ready()
+    request = request_of(asks(bench))
+    assert sent(bench.fire("watch"), ChangeMembers) == [
+        ((P1,), ChangeMembers(request=request, add=True, node=A4))
+    ]
+    bench.receive(P2, leads(202))
+    assert sent(bench.fire("watch"), ChangeMembers) == [
+        ((P2,), ChangeMembers(request=request, add=True, node=A4))
+    ]
+
+
+def test_a_change_waits_when_nobody_leads_and_is_asked_for_when_somebody_does() -> None:
+    bench = a_gateway()
+    bench.connect(P1)
+    assert messages(asks(bench), ChangeMembers) == []
+    bench.receive(P1, leads(101))
+    assert messages(bench.fire("watch"), ChangeMembers)
+
+
+def test_a_change_that_left_has_an_unknown_outcome_when_time_is_up() -> None:
+    """STYLE 17: indefinite, it may have happened."""
+    bench = ready()
+    asks(bench)
+    bench.now_ms += 5000
+    assert delivered(bench.fire("watch")) == []
+    bench.now_ms += 1
+    [(connection, [reply])] = delivered(bench.fire("watch"))
+    assert connection == 1
+    assert reply["error"].startswith("UNKNOWN ")
+    assert delivered(bench.fire("watch")) == []
+
+
+def test_a_change_that_never_left_did_not_happen_when_time_is_up() -> None:
+    """STYLE 17: definite."""
+    bench = a_gateway()
+    asks(bench)
+    bench.now_ms += 5001
+    [(_, [reply])] = delivered(bench.fire("watch"))
+    assert reply["error"].startswith("UNAVAILABLE ")
+    assert "no proposer can be reached" in reply["error"]
+
+
+def test_a_client_is_told_the_epoch_when_a_configuration_shows_that_it_is_so() -> None:
+    """The leader that made the change may have died before it could say so."""
+    bench = ready()
+    asks(bench)
+    asks(bench, A3, add=False, connection=2)
+    effects = bench.receive(L1, WITH_A4)
+    assert delivered(effects) == [(1, [1])]
+    assert Relink(configuration=WITH_A4) in effects
+    effects = bench.receive(L1, configuration(2, 9, acceptors=(A1, A2, A4)))
+    assert delivered(effects) == [(2, [2])]
+
+
+def test_a_change_is_asked_for_no_more_when_its_client_has_gone() -> None:
+    """effects.ClientGone: "its answers are wanted no more"."""
+    bench = ready()
+    request = request_of(asks(bench))
+    bench.step(ClientGone(connection=1))
+    assert messages(bench.fire("watch"), ChangeMembers) == []
+    assert delivered(bench.receive(P1, MembersChanged(request=request, epoch=7))) == []
+
+
+def test_another_learner_is_read_from_when_the_first_is_removed() -> None:
+    """gateway._on_configuration: "other learners to read from"; what is under way goes along."""
+    bench = ready()
+    bench.read(1, [b"GET", b"k"])
+    bench.drain()
+    effects = bench.receive(P1, configuration(learners=(L2,)))
+    assert sent(effects, Unsubscribe) == [((L1,), Unsubscribe())]
+    assert [to for to, _ in sent(effects, Subscribe)] == [(L2,)]
+    assert [to for to, _ in sent(effects, Read)] == [(L2,)]
+
+
+def test_nothing_is_sent_to_a_leader_when_it_is_removed() -> None:
+    """It steps down as soon as it hears of it; until then it would only say so."""
+    bench = ready()
+    bench.receive(L1, configuration(proposers=(P2, P3)))
+    assert batches(write(bench, 1, b"x")) == []
+    bench.receive(P2, leads(202))
+    assert [to for to, _ in sent(bench.drain(), Submit)] == [(P2,)]
+
+
+def test_a_gateway_tells_the_configuration_when_it_is_asked_or_linked_with() -> None:
+    """messages.Configuration: "Whoever knows a newer one tells it"."""
+    bench = ready()
+    assert nothing_sent(bench.receive(P1, AskConfiguration()))
+    bench.receive(L1, WITH_A4)
+    assert sent(bench.receive(P1, AskConfiguration()), Configuration) == [((P1,), WITH_A4)]
+    assert sent(bench.connect(P2), Configuration) == [((P2,), WITH_A4)]
+    assert bench.receive(L2, configuration(1)) == []
+
+
+def test_what_is_missing_is_said_by_the_members_of_now_when_they_have_changed() -> None:
+    """A client is told of four acceptors and three votes needed, not of the founding's."""
+    bench = ready()
+    bench.receive(L1, WITH_A4)
+    bench.receive(P1, leads(101, A1, A2))
+    assert bench.role.whats_missing() == (
+        "no quorum: 2 of 4 acceptors vote and 3 are needed; acceptor-3 does not answer, "
+        "acceptor-4 does not answer"
+    )
+    assert (bench.role.status().quorum.needed, bench.role.status().quorum.of) == (3, 4)
