@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import pytest
 from benchmarks.journal.sqlite_journal import SqliteJournal
 
-from paxos.core.effects import AcceptedEntry, Journal, Stamped
+from paxos.core.effects import AcceptedEntry, Configured, Journal, Stamped
+from paxos.core.messages import Configuration, Members
 from paxos.core.types import Ballot, NodeId, Slot
 from paxos.storage import FileJournal, MemoryJournal
 
@@ -78,7 +79,9 @@ def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
 
 @pytest.fixture(params=["memory", "file"])
 def cut_volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
-    """A blank volume of each engine that can cut its log: SQLite is only measured against."""
+    """A blank volume of each engine that cuts its log and keeps configurations: SQLite is only
+    measured against.
+    """
     if request.param == "memory":
         return MemoryVolume()
     return DiskVolume(tmp_path / "volume", ENGINES[request.param])
@@ -125,6 +128,27 @@ def vote() -> Callable[..., AcceptedEntry]:
 
 
 @pytest.fixture
+def configured() -> Callable[..., Configured]:
+    """Make the record of a configuration, with an acceptor that its epoch names."""
+
+    def make(epoch: int, slot: int = 2) -> Configured:
+        members = Members(
+            acceptors=(NodeId("acceptor-1"), NodeId(f"acceptor-2.{epoch}")),
+            proposers=(NodeId("proposer-1"),),
+            learners=(NodeId("learner-1"),),
+            gateways=(NodeId("client-1"),),
+            addresses={NodeId("acceptor-2"): ("host", 7005, 8005)},
+        )
+        return Configured(
+            configuration=Configuration(
+                epoch=epoch, slot=Slot(slot), ballot=Ballot(101), members=members
+            )
+        )
+
+    return make
+
+
+@pytest.fixture
 def shown() -> Callable[[Journal], dict[str, Any]]:
     """Return all that a journal knows, except what recovery said about damage and repair."""
 
@@ -135,6 +159,7 @@ def shown() -> Callable[[Journal], dict[str, Any]]:
             "promised": recovered.promised,
             "counter": recovered.counter,
             "decided": recovered.decided,
+            "configuration": recovered.configuration,
             "base": journal.base,
             "highest": journal.highest_slot,
             "missing": journal.missing(Slot(1), SLOT_MAX, 10),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from paxos.core.effects import (
     AcceptedEntry,
     AnyRecord,
+    Configured,
     Counted,
     Cut,
     Promised,
@@ -19,10 +20,12 @@ from paxos.core.effects import (
     Stamped,
 )
 from paxos.core.errors import LocalProtocolError, StorageError
+from paxos.core.messages import Configuration, Members
 from paxos.core.types import Ballot, NodeId, Slot
 
 Vote = Callable[..., AcceptedEntry]
 Shown = Callable[[Any], dict[str, Any]]
+Configure = Callable[..., Configured]
 
 
 def test_blank_volume_recovers_as_blank(volume: Any) -> None:
@@ -190,6 +193,99 @@ def test_closed_journal_refuses_and_closes_twice(volume: Any, stamp: Stamped) ->
         journal.sync()
 
 
+# ---------------------------------------------------------------- members
+
+
+def test_newest_configuration_is_there_after_reopening(
+    cut_volume: Any, stamp: Stamped, configured: Configure
+) -> None:
+    """DESIGN rule 2: whose votes count is known before anything else is asked."""
+    journal = cut_volume.open()
+    for record in (stamp, configured(1), configured(3, slot=9), configured(2, slot=5)):
+        journal.append(record)
+    journal.sync()
+    journal = cut_volume.open()
+    assert journal.recovered.configuration == configured(3, slot=9).configuration
+    journal.append(configured(4, slot=12))
+    journal.sync()
+    assert cut_volume.open().recovered.configuration == configured(4, slot=12).configuration
+
+
+def test_slots_up_to_a_configuration_are_decided(
+    volume: Any, stamp: Stamped, vote: Vote, configured: Configure
+) -> None:
+    """messages.Configuration: "slots up to `slot` are decided"."""
+    journal = volume.open()
+    for record in (stamp, vote(3), configured(1, slot=7), vote(6)):
+        journal.append(record)
+    journal.sync()
+    assert volume.open().recovered.decided == 7
+
+
+def test_configuration_that_was_not_synced_may_be_forgotten(
+    cut_volume: Any, stamp: Stamped, configured: Configure
+) -> None:
+    journal = cut_volume.open()
+    journal.append(stamp)
+    journal.append(configured(1))
+    journal.sync()
+    journal.append(configured(2))
+    assert cut_volume.open().recovered.configuration == configured(1).configuration
+
+
+def test_configuration_survives_a_cut(
+    cut_volume: Any, stamp: Stamped, vote: Vote, configured: Configure
+) -> None:
+    """DESIGN rule 9: what is cut off are votes in decided slots, and nothing else."""
+    journal = cut_volume.open()
+    for record in (stamp, configured(1), *(vote(slot) for slot in range(1, 8))):
+        journal.append(record)
+    journal.sync()
+    journal.append(Cut(slot=Slot(7)))
+    journal.sync()
+    assert cut_volume.open().recovered.configuration == configured(1).configuration
+
+
+@pytest.mark.parametrize("epoch", [0, -1, 2**63])
+def test_epoch_out_of_bounds_is_refused(
+    volume: Any, stamp: Stamped, configured: Configure, epoch: int
+) -> None:
+    """Epoch 0 is the founding's: it is written nowhere."""
+    journal = volume.open()
+    journal.append(stamp)
+    with pytest.raises(LocalProtocolError, match="out of bounds"):
+        journal.append(configured(epoch))
+
+
+def test_configuration_on_an_unstamped_volume_is_refused(
+    volume: Any, configured: Configure
+) -> None:
+    """DESIGN rule 8."""
+    journal = volume.open()
+    with pytest.raises(LocalProtocolError, match="without a stamp"):
+        journal.append(configured(1))
+
+
+def test_volume_that_was_made_for_a_member_to_be_is_opened_once(volume: Any) -> None:
+    """effects.Stamped: `joining` becomes `open`, and nothing becomes `joining` again."""
+    joining, opened, formatted = (
+        Stamped(cluster="c1", node=NodeId("acceptor-4"), phase=phase)
+        for phase in ("joining", "open", "formatted")
+    )
+    journal = volume.open()
+    journal.append(joining)
+    journal.sync()
+    journal = volume.open()
+    assert journal.recovered.stamp == joining
+    journal.append(opened)
+    journal.sync()
+    journal = volume.open()
+    assert journal.recovered.stamp == opened
+    for stamp in (joining, formatted):
+        with pytest.raises(LocalProtocolError, match="stamped"):
+            journal.append(stamp)
+
+
 # ---------------------------------------------------------------- cutting
 
 
@@ -322,6 +418,23 @@ records = st.one_of(
     st.builds(Promised, ballot=ballots),
     st.builds(Counted, counter=st.integers(1, 9)),
     st.builds(Cut, slot=slots),
+    st.builds(
+        Configured,
+        configuration=st.builds(
+            Configuration,
+            epoch=st.integers(1, 5),
+            slot=slots,
+            ballot=ballots,
+            members=st.just(
+                Members(
+                    acceptors=(NodeId("acceptor-1"),),
+                    proposers=(NodeId("proposer-1"),),
+                    learners=(NodeId("learner-1"),),
+                    gateways=(NodeId("client-1"),),
+                )
+            ),
+        ),
+    ),
     st.builds(
         AcceptedEntry,
         slot=slots,

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from paxos.core.effects import AcceptedEntry, Counted, Cut, Promised, Recovered, Stamped
+from paxos.core.effects import (
+    AcceptedEntry,
+    Configured,
+    Counted,
+    Cut,
+    Promised,
+    Recovered,
+    Stamped,
+)
 from paxos.core.errors import StorageError
 from paxos.core.types import Ballot, NodeId, Slot
 from paxos.storage import FileJournal, shortening
@@ -86,6 +94,38 @@ def test_segments_below_the_cut_go_and_nothing_that_they_said_is_lost(
     )
     assert journal.entries(Slot(1), Slot(40), 10**9) == [vote(s, size=1000) for s in range(31, 41)]
     journal.close()
+
+
+def test_configuration_is_kept_in_the_base_when_its_segment_goes(
+    tmp_path: Path,
+    open_small: Open,
+    stamp: Stamped,
+    vote: Vote,
+    configured: Callable[..., Configured],
+) -> None:
+    """No later segment repeats it: who forgot it would count by the founding's quorums."""
+    journal = open_small(tmp_path)
+    journal.append(stamp)
+    journal.append(configured(3))
+    for slot in range(3, 41):
+        journal.append(vote(slot, size=1000))
+        journal.sync()
+    first = segment_numbers(tmp_path)[0]
+    journal.append(Cut(slot=Slot(30)))
+    journal.sync()
+    journal.close()
+    assert segment_numbers(tmp_path)[0] > first
+    volume = open_small(tmp_path)
+    base = read_base(tmp_path, volume._mark.volume)
+    assert base is not None
+    assert base.configuration == configured(3).configuration
+    for epoch in (3, 4):
+        assert volume.recovered.configuration == configured(epoch).configuration
+        volume.append(configured(4))
+        volume.sync()
+        volume.close()
+        volume = open_small(tmp_path)
+    volume.close()
 
 
 def test_segment_that_is_written_to_never_goes(
