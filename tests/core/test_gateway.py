@@ -678,7 +678,7 @@ def test_requests_are_numbered_anew_when_the_gateway_starts() -> None:
 
 
 def test_a_change_is_asked_for_again_when_no_answer_came() -> None:
-    """ "What is asked for twice is done once": under the same number, of whoever leads then."""
+    """Under the same number, of whoever leads then: "What is asked for twice is done once"."""
     bench = ready()
     request = request_of(asks(bench))
     assert sent(bench.fire("watch"), ChangeMembers) == [
