@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import MEMBERS, Mutant, blind, change, unwatched
+from tests.mutants.mutant import MEMBERS, Mutant, UnitTest, blind, change, unwatched
 
 NEW_ONE_NOT_WHOLE = Mutant(
     name="joins-before-it-is-whole",
@@ -15,7 +15,12 @@ NEW_ONE_NOT_WHOLE = Mutant(
             "if self._new.is_quorum(whole | self._joining):",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_changing.py::"
+            "test_a_quorum_is_not_enough_when_the_new_acceptor_is_lacking"
+        ),
+    ),
 )
 
 NO_QUORUM_WHOLE = Mutant(
@@ -29,7 +34,12 @@ NO_QUORUM_WHOLE = Mutant(
             "if whole >= self._joining:",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_changing.py::"
+            "test_the_new_acceptor_is_not_enough_when_no_quorum_of_the_new_members_is_whole"
+        ),
+    ),
 )
 
 NOBODY_ASKED = Mutant(
@@ -57,7 +67,12 @@ CLAIMS_TO_BE_WHOLE = Mutant(
             "        return max(self._target, self._base)\n",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_keeping.py::"
+            "test_an_acceptor_is_whole_up_to_the_first_slot_that_it_lacks"
+        ),
+    ),
 )
 
 PROPOSES_ON = Mutant(
@@ -194,7 +209,12 @@ COUNTS_THE_REMOVED = Mutant(
             "        for acceptor in",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_learner.py::"
+            "test_the_votes_of_a_removed_acceptor_count_for_nothing_after_the_change"
+        ),
+    ),
 )
 
 NOT_COUNTED_ANEW = Mutant(
@@ -215,7 +235,12 @@ NOT_COUNTED_ANEW = Mutant(
             "",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_learner.py::"
+            "test_votes_that_came_early_are_counted_anew_when_a_change_is_applied"
+        ),
+    ),
 )
 
 OLD_VOTES_COUNT = Mutant(
@@ -235,7 +260,12 @@ OLD_VOTES_COUNT = Mutant(
             "                if slot <= view.slot or ballot >= view.ballot\n",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_learner.py::"
+            "test_only_what_new_members_hold_counts_up_to_a_change_that_was_told"
+        ),
+    ),
 )
 
 OLD_BALLOTS_COUNT = Mutant(
@@ -255,7 +285,12 @@ OLD_BALLOTS_COUNT = Mutant(
             "                if slot > view.slot\n",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_learner.py::"
+            "test_ballots_below_the_change_count_for_nothing_after_it"
+        ),
+    ),
 )
 
 READ_OVER_A_CHANGE = Mutant(
@@ -269,7 +304,12 @@ READ_OVER_A_CHANGE = Mutant(
             "            if epoch > self.view.epoch:\n",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_learner.py::"
+            "test_a_read_is_asked_again_when_the_members_changed_before_its_slot_was_applied"
+        ),
+    ),
 )
 
 TWO_AT_ONCE = Mutant(
@@ -330,7 +370,12 @@ CATCHES_UP_BY_STRANGERS = Mutant(
             " or message.first != self._first:\n",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_keeping.py::"
+            "test_votes_count_only_when_they_are_told_by_a_member_that_knows_it"
+        ),
+    ),
 )
 
 JOINS_BY_F_ANSWERS = Mutant(
@@ -344,7 +389,12 @@ JOINS_BY_F_ANSWERS = Mutant(
             "if len(self._votes) < members.quorum_size - 1:",
         ),
     ),
-    killers=(MEMBERS,),
+    killers=(
+        UnitTest(
+            node="tests/core/test_keeping.py::"
+            "test_one_that_is_no_member_asks_a_whole_quorum_when_it_catches_up"
+        ),
+    ),
 )
 
 ANSWERS_WHEN_PROPOSED = Mutant(
