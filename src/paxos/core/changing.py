@@ -24,7 +24,7 @@ import msgspec
 from .configuring import membership_of
 from .messages import Address, Change, ChangeMembers, Members
 from .quorum import Membership
-from .types import NodeId, Role, Slot, life_of, node_id, number_of, place_of, role_of
+from .types import NodeId, Role, Slot, in_life, life_of, node_id, number_of, place_of, role_of
 
 CHANGE = "change"
 """The name of the timer by which a change goes on."""
@@ -107,7 +107,8 @@ def with_change(
     node = message.node
     try:
         role = role_of(node)
-        well_formed = 1 <= number_of(node) <= NODES_MAX and life_of(node) >= 0
+        number, life = number_of(node), life_of(node)
+        well_formed = 1 <= number <= NODES_MAX and in_life(node_id(role, number), life) == node
     except ValueError:
         role, well_formed = Role.DISCOVERY, False
     if not well_formed or role is Role.DISCOVERY:

@@ -48,7 +48,7 @@ def change_in(value: bytes) -> Change | None:
     try:
         change = _decoder.decode(value[1:])
         membership_of(change.members, NodeId("discovery"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return change
 

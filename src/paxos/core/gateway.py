@@ -87,7 +87,7 @@ from .messages import (
 from .quorum import Membership
 from .settings import Settings
 from .trace import Level, Trace
-from .types import NO_BALLOT, NodeId, Role, Slot, number_of, owner_of, role_of
+from .types import NO_BALLOT, Ballot, NodeId, Role, Slot, number_of, owner_of, role_of
 
 _decode_results = msgspec.msgpack.Decoder(list[Any]).decode
 
@@ -96,14 +96,14 @@ NEW_ATTEMPT_TRIES = 3
 
 
 class Asked:
-    """A change of the members that a client waits for."""
+    """A change of the members that a client waits for, and which leaders were asked for it."""
 
-    __slots__ = ("event", "sent", "since_ms")
+    __slots__ = ("ballots", "event", "since_ms")
 
     def __init__(self, event: ClientChange, now_ms: float) -> None:
         self.event = event
         self.since_ms = now_ms
-        self.sent = False
+        self.ballots: set[Ballot] = set()
 
 
 class Gateway:
@@ -532,7 +532,7 @@ class Gateway:
     def _ask_for_change(self, number: int, asked: Asked) -> list[Effect]:
         if self._leader is None:
             return []
-        asked.sent = True
+        asked.ballots.add(self._ballot)
         message = ChangeMembers(
             request=number, add=asked.event.add, node=asked.event.node, address=asked.event.address
         )
@@ -547,7 +547,7 @@ class Gateway:
                 continue
             missing = self.whats_missing() or "no answer came"
             why = f"{missing} (waited {self._timeouts.request_ms / 1000:g} s)"
-            error = _unknown(why) if asked.sent else _unavailable("write", why)
+            error = _unknown(why) if asked.ballots else _unavailable("write", why)
             effects += self._answer_change(number, error)
         return effects
 
@@ -556,7 +556,9 @@ class Gateway:
         return [Deliver(connection=asked.event.connection, replies=[reply])]
 
     def _on_members_changed(self, message: MembersChanged) -> list[Effect]:
-        if message.request not in self._changes:
+        asked = self._changes.get(message.request)
+        if asked is None or (message.error and len(asked.ballots) > 1):
+            # An earlier leader may have proposed what this one refuses: only the log can tell.
             return []
         reply = {"error": message.error} if message.error else message.epoch
         return self._answer_change(message.request, reply)

@@ -174,7 +174,9 @@ class Proposer:
         # Acceptors that are no members and would become some: they are sent what is proposed.
         self._joining: frozenset[NodeId] = frozenset()
         self._older: set[NodeId] = set()
-        self._chosen_change: Change | None = None
+        # What stands in the barrier's slot, and whether it is chosen there.
+        self._barrier_change: Change | None = None
+        self._barrier_chosen = False
         self._gathering: Gathering | None = None
         self._prepare_tries = 0
         self._queue: deque[tuple[bytes, NodeId | None]] = deque()
@@ -433,7 +435,8 @@ class Proposer:
         # What promises carry after a change was proposed to other members, if it was at all.
         change = next((s for s in sorted(values) if self._changes(values[s])), None)
         if change is not None:
-            last = self.barrier = change
+            last = change
+            self._stop_at(change, change_in(values[change]))
         self.phase = Phase.LEADING
         self.electorate = frozenset(gathering.complete)
         self.open = {}
@@ -444,7 +447,6 @@ class Proposer:
             self._streams = {}
             self._stamped_ms = 0  # what an earlier leadership stamped may never have been chosen
         self._in_office = True
-        self._chosen_change = None
         self.next_slot = first
         self._round = 0
         self._acknowledged = dict.fromkeys(self.membership.acceptors, 0)
@@ -482,9 +484,9 @@ class Proposer:
         ballot = self.ballot
         self.phase = Phase.FOLLOWING
         self.ballot = NO_BALLOT
-        self.barrier = Slot(0)
+        self._stop_at(Slot(0), None)
         self._in_office = False
-        self._changing = self._chosen_change = None
+        self._changing = None
         self.open = {}
         self._open_bytes = 0
         self._queue.clear()
@@ -762,14 +764,14 @@ class Proposer:
         while self.decided + 1 < self.next_slot and self.decided + 1 not in self.open:
             self.decided = Slot(self.decided + 1)
         effects: list[Effect] = [] if self.open else [CancelTimer(name="resend")]
-        if self.barrier and slot == self.barrier:
-            self._chosen_change = change_in(open_.value)
-        if self.barrier and self.decided >= self.barrier and self._chosen_change is not None:
+        change = self._barrier_change
+        self._barrier_chosen |= slot == self.barrier
+        if change is not None and self._barrier_chosen and self.decided >= self.barrier:
             decided = Configuration(
-                epoch=self._chosen_change.epoch,
+                epoch=change.epoch,
                 slot=self.barrier,
                 ballot=self.ballot,
-                members=self._chosen_change.members,
+                members=change.members,
             )
             effects += self._on_configuration(decided, now_ms, dice)
         elif not self.open and self._changing is not None:
@@ -859,6 +861,21 @@ class Proposer:
     def _told(self, peer: NodeId) -> list[Effect]:
         return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
 
+    def _stop_at(self, barrier: Slot, change: Change | None) -> None:
+        """Propose nothing after a slot with a change until that is chosen; 0: nothing is in the
+        way."""
+        self.barrier, self._barrier_change, self._barrier_chosen = barrier, change, False
+
+    def _is_own(self, message: Configuration) -> bool:
+        """Tell whether a decided change is the one that this leader has proposed: another leader
+        may have got another one chosen in the same slot."""
+        change = self._barrier_change
+        return (
+            change is not None
+            and self.barrier == message.slot
+            and (change.epoch, change.members) == (message.epoch, message.members)
+        )
+
     def _changes(self, value: bytes) -> bool:
         """Tell whether a value, proposed after what is decided, changes the members."""
         if value[:1] != MARK:
@@ -867,21 +884,22 @@ class Proposer:
         return change is not None and change.epoch > self.view.epoch
 
     def _on_joining(self, sender: NodeId) -> list[Effect]:
-        if role_of(sender) is Role.ACCEPTOR and sender not in self.membership.acceptors:
+        if sender in self.membership.acceptors:
+            return self._told(sender)  # it missed that it has become one
+        if role_of(sender) is Role.ACCEPTOR:
             self._joining |= {sender}
         return []
 
     def _on_change_members(
         self, sender: NodeId, message: ChangeMembers, now_ms: float, dice: float
     ) -> list[Effect]:
-        """Begin a change of the members, or say why not. Who does not lead stays silent: the
-        gateway asks again, whoever leads then.
+        """Begin a change of the members, or say why not. Who does not lead, or has taken a change
+        over and does not know whose it is, stays silent: the gateway asks again.
         """
         under_way = self._changing
-        if self.phase is not Phase.LEADING or (
-            under_way is not None
-            and (under_way.gateway, under_way.request) == (sender, message.request)
-        ):
+        taken_over = self.barrier and under_way is None
+        asked = under_way and (under_way.gateway, under_way.request) == (sender, message.request)
+        if self.phase is not Phase.LEADING or taken_over or asked:
             return []
         try:
             if self._older:
@@ -891,7 +909,7 @@ class Proposer:
                 )
             members = self.view.configuration.members
             change = with_change(members, message, self.view.epoch, self._joining)
-            if change is not None and (under_way is not None or self.barrier):
+            if change is not None and under_way is not None:
                 raise Refused("UNAVAILABLE another change of the members is under way: try again")
         except Refused as refused:
             return [self._answer(sender, message.request, str(refused))]
@@ -944,8 +962,7 @@ class Proposer:
         lacking = changing.lacking(self.decided)
         if changing.step is Step.DRAINING and drained and not lacking:
             changing.go_on(Step.PROPOSED, now_ms)
-            self.barrier = self.next_slot
-            self._chosen_change = None
+            self._stop_at(self.next_slot, changing.change)
             return self._propose_next(packed(changing.change), now_ms)
         if not ask:
             return []
@@ -981,7 +998,7 @@ class Proposer:
             ),
         ]
         member = self.node in self.membership.proposers
-        own = self.phase is Phase.LEADING and self.barrier == message.slot and member
+        own = self.phase is Phase.LEADING and member and self._is_own(message)
         if self.phase in (Phase.LEADING, Phase.PREPARING) and not own:
             why = f"the members changed with epoch {message.epoch}"
             return [*effects, *self._step_down(why, dice)]
@@ -994,7 +1011,7 @@ class Proposer:
             effects.append(self._answer(self._changing.gateway, self._changing.request))
             self._changing = None
         self.phase = Phase.PREPARING
-        self.barrier, self._chosen_change = Slot(0), None
+        self._stop_at(Slot(0), None)
         self.open = {}
         self._open_bytes = 0
         self._prepare_tries = 0

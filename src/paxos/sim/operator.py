@@ -148,6 +148,11 @@ class Operator:
     def _ask(self, node: NodeId, *, add: bool) -> bool:
         """Ask for a change until the answer is an epoch: then the log has decided it."""
         world = self._world
+        if add and node in world.retired:
+            # It came in, and before this operator heard of it the other one took it out again.
+            self.refused += 1
+            self._connection += 1
+            return True
         replies = world.replies.get(self._connection, [])
         if replies and not isinstance(replies[0], dict):
             self._connection += 1

@@ -368,10 +368,14 @@ class Oracle:
             self.decided >= slot,
             f"slot {slot} changes the members, and {self._decided + 1} before it is not chosen",
         )
+        furthest = max(self._applied, default=slot)
         self._check(
-            max(self.chosen) == slot,
-            f"slot {slot} changes the members, and {max(self.chosen)} was chosen by the old ones",
+            furthest <= slot,
+            f"slot {slot} changes the members, and {furthest} was applied by the old ones' votes",
         )
+        # What the old ones have voted for after it was never chosen: it takes the new ones.
+        for later in [later for later in self.chosen if later > slot]:
+            del self.chosen[later]
         acceptors = change.members.acceptors
         self._check(
             len(set(acceptors) ^ set(before.acceptors)) <= 1,

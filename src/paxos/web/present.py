@@ -23,7 +23,9 @@ TONES: dict[str, Tone] = {
     "open": "good",
     "formatted": "warn",
     "blank": "warn",
+    "joining": "warn",
     "barred": "bad",
+    "removed": "bad",
 }
 
 
@@ -81,6 +83,9 @@ def state_html(state: dict[str, Any], neighbours: Sequence[tuple[str, int]], hos
     links = state.get("links")
     if links:
         parts.append(_links(links))
+    membership = state.get("membership")
+    if isinstance(membership, dict):
+        parts.append(_members(str(state.get("node", "")), membership))
     return "\n".join(part for part in parts if part)
 
 
@@ -197,6 +202,22 @@ def _links(links: Sequence[dict[str, Any]]) -> str:
             f"{peer} <small>{'' if up else 'down '}{escape(since)}</small></li>"
         )
     return f'<h2>Links</h2><ul class="chips">{"".join(chips)}</ul>'
+
+
+def _members(node: str, membership: dict[str, Any]) -> str:
+    """Return who the members are, in the newest configuration that the node knows."""
+    chips = [
+        f'<li class="chip {"good" if str(one) == node else ""}">{escape(str(one))}</li>'
+        for role in ("proposers", "acceptors", "learners", "clients")
+        for one in membership.get(role) or []
+    ]
+    epoch, slot = shown.count(membership.get("epoch")), membership.get("slot")
+    since = f"decided in slot {shown.count(slot)}" if slot else "since the founding"
+    text = f"Epoch {epoch}, {since}."
+    quiet = f'<p class="quiet">{escape(text)}</p>'
+    if not membership.get("member", True):
+        quiet = f'<p class="reason bad">{escape(f"{text} {node} is none of them.")}</p>'
+    return f'<h2>Members</h2>{quiet}<ul class="chips">{"".join(chips)}</ul>'
 
 
 def _book(status: dict[str, Any], neighbours: Sequence[tuple[str, int]], host: str) -> str:
