@@ -21,6 +21,10 @@ Commands (NODES: names, or all, acceptors, proposers, learners, clients):
     damage NODE TEXT                  crash, and find the volume damaged so
     transplant NODE from OTHER        crash both, and give NODE the volume of OTHER
     format NODE CLUSTER               crash, and give it a volume of another founding
+    make NODES                        new nodes, with volumes that were made for this cluster
+    member CLIENT add|remove NODE     ask for a change of the members, wait for the answer; from
+                                      here on `acceptors` and so on are the members of now
+    retire NODES                      crash, for good
     cut NODES | NODES                 no message passes either way; links stay
     cut-one-way NODES | NODES         no message passes from the left to the right
     heal
@@ -32,6 +36,7 @@ Commands (NODES: names, or all, acceptors, proposers, learners, clients):
     run-until voting NODES | barred NODES
     run-until cut SLOT NODES          until these acceptors' logs begin after that slot or a later
     run-until whole NODES             until these acceptors hold all that is decided
+    run-until epoch N NODES           until these nodes know that configuration
     write CLIENT VALUE...             append values over one connection, wait for the answers
     send CLIENT VALUE...              the same, and do not wait
     read CLIENT [stale]               the list of values
@@ -57,15 +62,23 @@ from typing import Any
 
 import msgspec
 
+from paxos.core import configuring
 from paxos.core.acceptor import Acceptor
-from paxos.core.effects import ClientReads, ClientStaleReads, ClientWrites, Stamped
+from paxos.core.effects import (
+    ClientChange,
+    ClientReads,
+    ClientStaleReads,
+    ClientWrites,
+    Stamped,
+)
 from paxos.core.gateway import Gateway
 from paxos.core.learner import Learner
-from paxos.core.messages import AnyMessage, Batch, Envelope, OpenSession
+from paxos.core.messages import AnyMessage, Batch, Envelope, Members, OpenSession
 from paxos.core.proposer import Proposer
 from paxos.core.settings import Limits, Settings, Timeouts
-from paxos.core.types import NodeId, Slot
+from paxos.core.types import NodeId, Role, Slot, role_of
 from paxos.sim.disk import SimulatedJournal
+from paxos.sim.operator import newest
 from paxos.sim.world import Network, World, membership_of
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -160,7 +173,7 @@ class Player:
         }
         names: list[NodeId] = []
         for word in words:
-            if word not in groups and word not in membership.nodes:
+            if word not in groups and word not in self.world.nodes:
                 raise ScriptError(f"{word} names no node")
             names.extend(groups.get(word, (NodeId(word),)))
         return names
@@ -258,6 +271,23 @@ class Player:
         self.world.nodes[node].journal = journal.next_life()
         return []
 
+    def do_make(self, *words: str) -> list[str]:
+        world = self.world
+        for name in map(NodeId, words):
+            stamp = Stamped(
+                cluster=world.identity,
+                node=name,
+                phase="joining",
+                acceptors=world.founding.acceptors,
+            )
+            world.add(name, stamp if role_of(name) is Role.ACCEPTOR else None)
+        return []
+
+    def do_retire(self, *words: str) -> list[str]:
+        for name in self._nodes(words):
+            self.world.retire(name)
+        return []
+
     def _journal(self, node: NodeId) -> SimulatedJournal:
         journal = self.world.nodes[node].journal
         if journal is None:
@@ -313,6 +343,12 @@ class Player:
                     lambda: all(self._journal(name).base >= slot for name in nodes), PATIENCE_MS
                 )
                 return [f"{', '.join(nodes)}: {'' if done else 'not '}cut"]
+            case "epoch":
+                epoch, nodes = int(words[0]), self._nodes(words[1:])
+                done = world.run_until(
+                    lambda: all(self._epoch(name) >= epoch for name in nodes), PATIENCE_MS
+                )
+                return [f"{', '.join(nodes)}: epoch {epoch}{'' if done else ' is not known'}"]
             case "whole":
                 nodes = self._nodes(words)
                 done = world.run_until(lambda: all(map(self._whole, nodes)), PATIENCE_MS)
@@ -354,6 +390,10 @@ class Player:
         acceptors = self.world.membership.acceptors
         goal = Slot(max(self._journal(one).highest_slot for one in acceptors))
         return not self._journal(name).missing(Slot(1), goal, 1)
+
+    def _epoch(self, name: NodeId) -> int:
+        role = self.world.role(name)
+        return role.view.epoch if role is not None else -1
 
     def _phase(self, name: NodeId) -> str:
         role = self.world.role(name)
@@ -411,6 +451,18 @@ class Player:
         event = kind(connection=self._connection(), commands=[command])
         answers = self._wait(self._ask(client, [event], 1), 1)
         return [answer.removeprefix("slot ") for answer in answers]
+
+    def do_member(self, client: str, how: str, name: str) -> list[str]:
+        if how not in ("add", "remove"):
+            raise ScriptError("member CLIENT add|remove NODE")
+        event = ClientChange(connection=self._connection(), add=how == "add", node=NodeId(name))
+        [answer] = self._wait(self._ask(client, [event], 1), 1)
+        known = newest(self.world)
+        if known is not None:
+            self.world.membership = configuring.membership_of(
+                known.members, self.world.founding.discovery
+            )
+        return [answer.replace("slot", "epoch")]
 
     def do_pipeline(self, client: str, *words: str) -> list[str]:
         connection = self._connection()
@@ -521,8 +573,12 @@ def described(message: AnyMessage) -> str:
     fields = []
     for name in message.__struct_fields__:
         value = getattr(message, name)
+        if name == "epoch" and not value:
+            continue  # that of the founding
         if name == "value":
             value = held(value)
+        elif isinstance(value, Members):
+            value = f"[{', '.join(value.acceptors)}, ...]"
         elif isinstance(value, list):
             value = f"[{', '.join(held_in(item) for item in value)}]"
         elif isinstance(value, bytes):
@@ -542,6 +598,9 @@ def held(value: bytes) -> str:
     """Say what a slot's value holds."""
     if not value:
         return "no-op"
+    change = configuring.change_in(value)
+    if change is not None:
+        return f"<epoch {change.epoch}: {', '.join(change.members.acceptors)}, ...>"
     parts = []
     for data in msgspec.msgpack.decode(value, type=Envelope).batches:
         part = msgspec.msgpack.decode(data, type=Batch | OpenSession)
