@@ -218,7 +218,7 @@ class Acceptor:
                     return []
         except VolumeDamaged as damage:
             # Bit rot found while reading: from here on nothing on this volume is trusted.
-            return self._bar(str(damage))
+            return self._bar(f"{damage}. {self._way_back()}")
 
     def _on_message(
         self, sender: NodeId, message: AcceptorMessage, now_ms: float, dice: float
@@ -554,7 +554,8 @@ class Acceptor:
                 Trace(what="volume_repaired", text=recovered.repaired, level=Level.WARNING)
             )
         if recovered.damage:
-            return [*effects, *self._bar(f"the volume is damaged: {recovered.damage}")]
+            damage = f"the volume is damaged: {recovered.damage}. {self._way_back()}"
+            return [*effects, *self._bar(damage)]
         if stamp is None:
             if self.promised or self.log.highest_slot:
                 return [*effects, *self._bar("the volume holds votes but no stamp of an owner")]
@@ -668,7 +669,7 @@ class Acceptor:
             return self._bar(
                 f"the volume is blank, but cluster {alive[0]} already lives: this acceptor may "
                 "have voted before and forgotten it. Bring its own volume back and restart it, or "
-                f"replace it: paxos member replace {self.node}"
+                f"replace it: paxos member replace {place_of(self.node)}"
             )
         self.phase, self.reason = Phase.BLANK, ""
         if len(self._volumes) < len(self._others) or any(s.phase == "barred" for s in states):
@@ -728,6 +729,10 @@ class Acceptor:
             "Bring the newest volume back and restart it, or replace it: "
             f"paxos member replace {place_of(self.node)}"
         )
+
+    def _way_back(self) -> str:
+        """Say how an acceptor on a damaged volume comes back (rule 8)."""
+        return f"Replace it: paxos member replace {place_of(self.node)}"
 
     def _bar(self, reason: str) -> list[Effect]:
         if self.phase is Phase.BARRED and self.reason == reason:
