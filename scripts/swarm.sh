@@ -7,11 +7,16 @@
 #   scripts/swarm.sh down          remove the stack and wait until it is gone; the data stays
 #   scripts/swarm.sh reset --yes   down, and delete the data that is on this machine
 #   scripts/swarm.sh status        what runs where, and which nodes are ready
+#   scripts/swarm.sh replace SERVICE [LIFE]
+#                                  give a node a new beginning, whatever became of its volume, which
+#                                  is moved aside: an acceptor through the log, as the next life of
+#                                  its place (LIFE, where nothing tells which that is)
 #
 # PAXOS_BASE_IMAGE            base of the image, for machines that cannot pull the usual one
 # PAXOS_IMAGE                 a finished image, used as it is: nothing is built
 # PAXOS_SWARM_ADVERTISE_ADDR  this machine's address for a new Swarm, 127.0.0.1 unless told
 # PAXOS_CONFIG                the configuration file for the nodes, ./paxos.toml unless told
+# PAXOS_SECURITY_PASSWORD     for replace, where no client node runs on this machine: the doors' password
 # PAXOS_SWARM_WAIT_SECONDS    how long one wait may take, 180 unless told
 #
 # Exit status: 0 done, 1 failed, 2 wrong usage, 4 a Swarm cannot be had here (no engine, no image):
@@ -52,6 +57,17 @@ page_port() {
 stack_file_of() {
     awk -v name="$1:" '/^[^ #]/ {inside = ($1 == "services:"); wanted = 1}
         inside && /^  [a-z]/ {wanted = ($1 == name)} !inside || wanted' "$STACK_FILE"
+}
+
+# How many services of a role the cluster was founded with: those that cluster.added ($2) does not name.
+founded() { services | grep "^$1-" | grep -vcxF "$(tr -s ' ' '\n' <<<"${2:-none}")"; }
+# The doors of all client nodes, as other containers reach them.
+doors() {
+    local service
+    for service in $(services | grep '^client-'); do
+        printf -- '--door %s:%s ' "$service" "$(awk -v name="$service:" '/^  [a-z]/ {inside = ($1 == name)}
+            inside && match($0, /published: [0-9]+/) {port = substr($0, RSTART + 11, RLENGTH - 11)} END {print port}' "$STACK_FILE")"
+    done
 }
 
 # ---- what the engine says ------------------------------------------------------------------------
@@ -104,6 +120,15 @@ try:
         print(sum(link["connected"] for link in json.load(answer)["links"]))
 except (OSError, ValueError, KeyError):
     print(0)
+PYTHON
+}
+
+# The name that a node has, as its own page says.
+node_at() {
+    python3 -I -S - "$1" <<'PYTHON'
+import json, sys, urllib.request
+with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/state", timeout=3) as answer:
+    print(json.load(answer)["node"])
 PYTHON
 }
 
@@ -223,9 +248,10 @@ make_secret() {
 # The stack file says how many nodes there are and which ports they have; a configuration that says
 # otherwise would make nodes and clients look for one another in vain.
 check_configuration() {
-    local said name expected actual wrong=0
+    local said name expected actual added wrong=0
     [[ -x .venv/bin/paxos ]] || return 0
     said=$(.venv/bin/paxos config --json 2>/dev/null) || die "$EXIT_FAILED" "the configuration is wrong: .venv/bin/paxos config tells where"
+    added=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["cluster"]["added"])' <<<"$said")
     while read -r name expected; do
         actual=$(python3 -c 'import json, sys; one = json.load(sys.stdin)
 for part in sys.argv[1].split("."): one = one[part]
@@ -235,10 +261,10 @@ print(one)' "$name" <<<"$said")
             wrong=1
         fi
     done <<WANTED
-cluster.proposers $(services | grep -c '^proposer-')
-cluster.acceptors $(services | grep -c '^acceptor-')
-cluster.learners $(services | grep -c '^learner-')
-cluster.clients $(services | grep -c '^client-')
+cluster.proposers $(founded proposer "$added")
+cluster.acceptors $(founded acceptor "$added")
+cluster.learners $(founded learner "$added")
+cluster.clients $(founded client "$added")
 network.pages_port $(page_port discovery)
 network.peers_port 17000
 network.doors_port $(published_ports | sort -n | sed -n 1p)
@@ -471,6 +497,97 @@ reset() {
     say "${#volumes[@]} volumes deleted on this machine"
 }
 
+# `paxos member ...` at the doors: in a client node's container, which knows the password, or in one
+# of its own.
+member() {
+    local container words
+    read -r -a words <<<"$(doors)"
+    container=$(docker ps --quiet --filter "$(of_stack)" --filter health=healthy --filter "name=${STACK}_client-" | sed -n 1p)
+    if [[ -n $container ]]; then
+        docker exec "$container" paxos member "$@" "${words[@]}"
+    else
+        docker run --rm --network "${STACK}_cluster" --env PAXOS_SECURITY_PASSWORD "$IMAGE" member "$@" "${words[@]}"
+    fi
+}
+
+# Runs once where a service's volume is: $1 = the service, the rest = what to do, in the nodes' image.
+on_volume_of() {
+    local service=$1 job="${STACK}_on-$1" configuration answer=0
+    shift
+    configuration=$(docker service inspect --format \
+        '{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{if eq .File.Name "paxos.toml"}}{{.SecretName}}{{end}}{{end}}' "${STACK}_$service")
+    docker service rm "$job" >/dev/null 2>&1 || true
+    timeout "$WAIT_SECONDS" docker service create --quiet --detach=false --name "$job" --mode replicated-job --restart-condition none \
+        --constraint "node.labels.$STACK.$service == true" --no-resolve-image \
+        --mount "type=volume,source=${STACK}_$service,target=/data" \
+        --secret "source=$configuration,target=paxos.toml,uid=10001,gid=10001,mode=0400" \
+        --env PAXOS_CONFIG=/run/secrets/paxos.toml --env PAXOS_DATA=/data --entrypoint sh \
+        "$IMAGE" -c "$*" >/dev/null 2>&1 || answer=1
+    docker service ps --format '{{.CurrentState}}' "$job" 2>/dev/null | grep -q '^Complete' || answer=1
+    docker service logs --raw "$job" 2>&1 | sed 's/^/swarm:   /' >&2 || true
+    docker service rm "$job" >/dev/null 2>&1 || true
+    return "$answer"
+}
+
+scale() { docker service scale --detach=false "${STACK}_$1=$2" >/dev/null 2>&1 || true; }
+
+wait_until_down() {
+    local service=$1 deadline=$((SECONDS + WAIT_SECONDS))
+    scale "$service" 0
+    while [[ -n $(docker service ps --quiet --filter desired-state=running "${STACK}_$service" 2>/dev/null) ||
+        -n $(docker ps --quiet --filter "name=${STACK}_$service\\.") ]]; do
+        ((SECONDS < deadline)) || die "$EXIT_FAILED" "$service still runs after $WAIT_SECONDS s"
+        sleep 0.5
+    done
+}
+
+# Each step can be done again: after an interruption, say the same once more.
+replace() {
+    local service=${1:-} life=${2:-} listed cluster node=""
+    services | grep -qx -- "$service" || die "$EXIT_USAGE" "replace needs one of: $(services | tr '\n' ' ')"
+    [[ $life =~ ^[0-9]*$ ]] || die "$EXIT_USAGE" "a life is a number: $life"
+    require_manager look || die "$EXIT_FAILED" "the stack is not deployed"
+    [[ -n $(deployed_services) ]] || die "$EXIT_FAILED" "the stack is not deployed"
+    IMAGE=$(docker service inspect --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}' "${STACK}_$service")
+    if [[ $service == acceptor-* ]]; then
+        listed=$(member list --json) || die "$EXIT_FAILED" "no client node tells who the members are"
+        read -r cluster node <<<"$(python3 -I -S -c 'import json, sys
+one = json.load(sys.stdin)
+there = [m["node"] for m in one["members"] if m["node"].split(".")[0] == sys.argv[1]]
+print(one["cluster"], *there)' "$service" <<<"$listed")"
+        if [[ -n $node ]]; then
+            say "taking $node out of the cluster"
+            member remove "$node" >/dev/null || die "$EXIT_FAILED" "$node was not taken out; it may be said again"
+            [[ -n $life ]] || life=$(($([[ $node == *.* ]] && printf '%s' "${node##*.}" || printf 0) + 1))
+        fi
+    fi
+    say "stopping $service"
+    wait_until_down "$service"
+    case $service in
+        acceptor-*)
+            say "making a new volume; the old one is kept aside"
+            on_volume_of "$service" "paxos member format $service --cluster $cluster ${life:+--life $life} --aside" ||
+                die "$EXIT_FAILED" "no volume was made; where nothing tells which life it is: replace $service LIFE"
+            ;;
+        proposer-* | learner-*)
+            on_volume_of "$service" "mkdir -p /data/aside && if [ -e /data/$service ]; then mv /data/$service /data/aside/$service-\$(date -u +%Y%m%dT%H%M%SZ); fi" ||
+                die "$EXIT_FAILED" "the volume could not be moved aside"
+            ;;
+    esac
+    scale "$service" 1
+    wait_until_running "$service" || die "$EXIT_FAILED" "$service did not come up"
+    if [[ $service == acceptor-* ]]; then
+        # Which life was made, its own page tells, where it can be asked.
+        node=$service${life:+.$life}
+        [[ -n $life ]] || node=$(node_at "$(page_port "$service")")
+        say "making $node a member"
+        member add "$node" --timeout "$WAIT_SECONDS" >/dev/null ||
+            die "$EXIT_FAILED" "$node is not a member; say: paxos member add $node --door ..."
+    fi
+    wait_until_ready "$service" || die "$EXIT_FAILED" "$service is not ready"
+    say "$service is replaced"
+}
+
 status() {
     local service task port readiness
     if ! require_manager look || [[ -z $(deployed_services) ]]; then
@@ -492,9 +609,8 @@ case "${1:-}" in
         [[ $# == 1 ]] || die "$EXIT_USAGE" "$1 takes no argument"
         "$1"
         ;;
-    reset)
-        shift
-        reset "$@"
+    reset | replace)
+        "$@"
         ;;
     *)
         sed -n '2,/^set -e/{/^set/d;s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}" >&2

@@ -38,6 +38,13 @@ def test_run_sh_refuses_contradictions(words: tuple[str, str]) -> None:
     assert "contradict one another" in told.stderr
 
 
+@pytest.mark.parametrize("words", [(), ("acceptor-99",), ("acceptor-2", "x"), ("-x",)])
+def test_swarm_replace_needs_a_service(words: tuple[str, ...]) -> None:
+    told = run("scripts/swarm.sh", "replace", *words)
+    assert told.returncode == 2
+    assert "replace needs one of: discovery proposer-1" in told.stderr or "a number" in told.stderr
+
+
 def test_set_up_refuses_what_it_does_not_know() -> None:
     told = run("scripts/setup_venv.sh", "everything")
     assert told.returncode == 2

@@ -156,6 +156,15 @@ class FakeView:
         self.ready = (True, "")
         self.status = dict(STATUSES[self.role])
         self.upkeep = dict(UPKEEPS[self.role]) if self.role in UPKEEPS else None
+        self.membership: dict[str, Any] = {
+            "epoch": 0,
+            "slot": 0,
+            **{
+                f"{role}s": [name for name, _ in NEIGHBOURS if name.startswith(role)]
+                for role in ("proposer", "acceptor", "learner", "client")
+            },
+            "member": True,
+        }
         self.started = time.time() - 4000.0
 
     def state(self) -> dict[str, Any]:
@@ -177,6 +186,7 @@ class FakeView:
                 for name, port in self.neighbours
                 if name != self.node
             ],
+            "membership": self.membership,
             "upkeep": self.upkeep,
             "status": self.status,
         }

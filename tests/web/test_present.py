@@ -46,6 +46,19 @@ def test_a_node_that_is_not_ready_says_why(site):
     assert '<p class="reason warn">its volume is blank; see docs/operating.md</p>' in fragment
 
 
+def test_the_members_are_shown_with_their_epoch(open_site):
+    site = open_site("acceptor-1")
+    assert "Epoch 0, since the founding." in site.get("/view-logs/state").text
+    site.view.membership |= {"epoch": 3, "slot": 1234, "acceptors": ["acceptor-1.1"]}
+    site.view.membership["member"] = False
+    site.view.status["phase"] = "removed"
+    fragment = site.get("/view-logs/state").text
+    said = "Epoch 3, decided in slot 1,234. acceptor-1 is none of them."
+    assert f'<p class="reason bad">{said}</p>' in fragment
+    assert '<li class="chip ">acceptor-1.1</li>' in fragment
+    assert '<div class="tile bad"><dt>Phase</dt><dd>removed</dd>' in fragment
+
+
 def test_discovery_marks_the_leader_and_links_to_pages(open_site):
     fragment = open_site("discovery").get("/view-logs/state", host="[::1]:8000").text
     row = re.search(r"<tr[^>]*><th>[^/]*//\[::1\]:8003/view-logs.*?</tr>", fragment)
@@ -67,6 +80,7 @@ def test_everything_from_the_state_is_escaped(open_site):
         site.view.ready = (False, nasty)
         site.view.status |= {"phase": nasty, "leader": nasty, nasty: nasty}
         site.view.status |= {"voting": [nasty], "abstaining": {nasty: nasty}, "learner": nasty}
+        site.view.membership |= {"learners": [nasty], "slot": nasty, "member": nasty == ""}
         site.view.status["nodes"] = [{"node": nasty, "host": nasty, "summary": nasty}]
         site.view.neighbours.append((nasty, 1))
         page = site.get("/view-logs").text
