@@ -129,11 +129,15 @@ def test_nothing_is_proposed_when_the_members_are_so_already(node: str, add: boo
     [
         *("", "nobody-1", "discovery", "discovery-1", "acceptor-x", "acceptor-0", "acceptor--1"),
         *(f"acceptor-{NODES_MAX + 1}", f"proposer-{NODES_MAX + 1}", "acceptor-"),
+        *("proposer", "proposer-+7", "proposer- 7", "proposer-07", "proposer-\u0667"),
+        *("learner-7.0", "learner-7.01", "learner-7.", "learner-7.1.1"),
     ],
 )
 @pytest.mark.parametrize("add", [True, False])
 def test_what_is_no_node_of_the_log_is_refused(node: str, add: bool) -> None:
-    """DESIGN rules 1 and 10: a ballot has room for 99 proposers, and names come from outside."""
+    """DESIGN rules 1 and 10: a ballot has room for 99 proposers, and names come from outside. Of
+    two spellings of one number, neither may be a member beside the other.
+    """
     assert refused(node, add=add) == f"ERR {node!r} is no acceptor, proposer, learner or client"
 
 

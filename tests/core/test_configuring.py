@@ -77,6 +77,9 @@ def test_no_change_is_found_when_its_members_are_no_membership(acceptors: tuple[
         MARK,
         MARK + b"\xc1",
         MARK + b"\x91" * 100_000,
+        packed(Change(epoch=1, members=members())).replace(MARK + b"\x92", MARK + b"\x93")
+        + b"\x91" * 100_000
+        + b"\x90",
         hostile(acceptors=[1, 2, 3]),
         hostile(acceptors=None),
         hostile(addresses={"acceptor-4": ["host", "port", 1]}),

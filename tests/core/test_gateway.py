@@ -690,6 +690,30 @@ def test_a_change_is_asked_for_again_when_no_answer_came() -> None:
     ]
 
 
+def test_a_refusal_is_no_answer_when_an_earlier_leader_was_asked_as_well() -> None:
+    """STYLE 17: that one may have proposed it, and the change may be chosen yet: not definite."""
+    bench = ready()
+    request = request_of(asks(bench))
+    bench.receive(P2, leads(202))
+    bench.fire("watch")
+    refusal = MembersChanged(request=request, epoch=0, error="UNAVAILABLE another is under way")
+    assert bench.receive(P2, refusal) == []
+    assert bench.receive(P1, refusal) == []
+    assert messages(bench.fire("watch"), ChangeMembers)
+    bench.now_ms += 5001
+    [(_, [reply])] = delivered(bench.fire("watch"))
+    assert reply["error"].startswith("UNKNOWN ")
+
+
+def test_an_answer_counts_whoever_gives_it_when_the_change_is_made() -> None:
+    """What is so is so."""
+    bench = ready()
+    request = request_of(asks(bench))
+    bench.receive(P2, leads(202))
+    bench.fire("watch")
+    assert delivered(bench.receive(P1, MembersChanged(request=request, epoch=7))) == [(1, [7])]
+
+
 def test_a_change_waits_when_nobody_leads_and_is_asked_for_when_somebody_does() -> None:
     bench = a_gateway()
     bench.connect(P1)

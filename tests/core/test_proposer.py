@@ -813,6 +813,14 @@ def test_an_acceptor_that_joins_is_sent_what_is_proposed_and_counts_for_nothing(
     assert accepts(bench.drain()) == [(ACCEPTORS, False, ())]
 
 
+def test_an_acceptor_is_told_that_it_is_a_member_when_it_still_asks_to_become_one() -> None:
+    """What told it was lost, and a quorum may need its vote."""
+    bench = a_proposer()
+    made = configuration(acceptors=FOUR)
+    bench.receive(A1, made)
+    assert sent(bench.receive(A4, Joining()), Configuration) == [((A4,), made)]
+
+
 @pytest.mark.parametrize("peer", [A1, P2, L1, C1])
 def test_nobody_joins_when_it_is_a_member_or_no_acceptor(peer: NodeId) -> None:
     """messages.Joining: "An acceptor that is no member yet"."""
@@ -1015,6 +1023,28 @@ def test_a_leader_steps_down_when_another_leader_changed_the_members() -> None:
     assert to == FOUR
 
 
+def test_a_client_is_not_told_that_its_change_is_made_when_anothers_was_in_its_slot() -> None:
+    """DESIGN rule 6: "A client is told its own command's result or an error, never another's". This
+    leader does not know yet that another one leads; a learner tells it what was chosen.
+    """
+    bench = joined_leader(b"a")
+    proposing(bench)
+    effects = bench.receive(L1, configuration(1, 2, 202, acceptors=(A1, A2)))
+    assert answers(effects) == []
+    assert traced(effects) == ["members_changed", "stepped_down"]
+    assert bench.role.membership.acceptors == (A1, A2)
+
+
+def test_a_leader_leads_on_when_a_learner_is_the_first_to_tell_it_of_its_change() -> None:
+    """Votes reach a learner and the leader in any order."""
+    bench = joined_leader(b"a")
+    proposing(bench)
+    effects = bench.receive(L1, configuration(1, 2, acceptors=FOUR))
+    assert answers(effects) == [((C1,), 1, 1, "")]
+    assert [to for to, _ in sent(effects, Prepare)] == [FOUR]
+    assert chosen(bench, 2) == []
+
+
 def test_a_candidate_begins_anew_when_the_members_changed_meanwhile() -> None:
     """The promises that it gathered are of a quorum that counts no more."""
     bench = a_proposer()
@@ -1140,6 +1170,20 @@ def test_a_change_is_begun_once_when_a_gateway_asks_again() -> None:
     assert bench.receive(C1, change(A4)) == []
     whole(bench, 1, *FOUR)
     assert bench.receive(C1, change(A4)) == []
+
+
+def test_a_new_leader_is_silent_about_changes_while_it_does_not_know_whose_one_is() -> None:
+    """It may be the very one that the gateway asks for again: no refusal would be true."""
+    bench = a_proposer()
+    preparing(bench)
+    change_of_another = packed(Change(epoch=1, members=members(FOUR)))
+    bench.receive(A1, promise(101, *carried((1, change_of_another))))
+    bench.receive(A2, promise(101))
+    assert bench.receive(C1, change(A4)) == []
+    chosen(bench, 1)
+    for acceptor in (A1, A2, A4):
+        bench.receive(acceptor, promise(101, first=2))
+    assert answers(bench.receive(C1, change(A4))) == [((C1,), 1, 1, "")]
 
 
 @pytest.mark.parametrize("proposed_already", [False, True])

@@ -96,8 +96,9 @@ TAKES_A_CHANGE_FOR_ANY_VALUE = Mutant(
     changes=(
         change(
             "core/proposer.py",
-            "        if change is not None:\n            last = self.barrier = change\n",
-            "",
+            "            last = change\n"
+            "            self._stop_at(change, change_in(values[change]))\n",
+            "            pass\n",
         ),
     ),
     killers=(MEMBERS,),
@@ -110,15 +111,15 @@ NO_PHASE_1_AFTER_A_CHANGE = Mutant(
     changes=(
         change(
             "core/proposer.py",
-            "        self.phase = Phase.PREPARING\n        self.barrier, self._chosen_change",
+            "        self.phase = Phase.PREPARING\n        self._stop_at(",
             "        if self.phase is Phase.LEADING:\n"
-            "            self.barrier, self._chosen_change = Slot(0), None\n"
+            "            self._stop_at(Slot(0), None)\n"
             "            self.open, self._open_bytes = {}, 0\n"
             "            self.next_slot = Slot(message.slot + 1)\n"
             "            acceptors = self.membership.acceptors\n"
             "            self._acknowledged = dict.fromkeys(acceptors, self._round)\n"
             "            return [*effects, CancelTimer(name=CHANGE)]\n"
-            "        self.phase = Phase.PREPARING\n        self.barrier, self._chosen_change",
+            "        self.phase = Phase.PREPARING\n        self._stop_at(",
         ),
     ),
     killers=(MEMBERS,),
@@ -414,6 +415,44 @@ ANSWERS_WHEN_PROPOSED = Mutant(
     killers=(MEMBERS,),
 )
 
+ANOTHERS_CHANGE = Mutant(
+    name="takes-anothers-change-for-its-own",
+    rule="6",
+    fault="A leader says that its change is made when another leader's was, in the same slot.",
+    changes=(
+        change(
+            "core/proposer.py",
+            "            and (change.epoch, change.members) == (message.epoch, message.members)\n",
+            "",
+        ),
+    ),
+    killers=(
+        UnitTest(
+            node="tests/core/test_proposer.py::"
+            "test_a_client_is_not_told_that_its_change_is_made_when_anothers_was_in_its_slot"
+        ),
+    ),
+)
+
+REFUSED_BY_ANOTHER = Mutant(
+    name="refused-change-may-be-made",
+    rule="6",
+    fault="A client is told that a change is not made, which an earlier leader may have proposed.",
+    changes=(
+        change(
+            "core/gateway.py",
+            "if asked is None or (message.error and len(asked.ballots) > 1):",
+            "if asked is None:",
+        ),
+    ),
+    killers=(
+        UnitTest(
+            node="tests/core/test_gateway.py::"
+            "test_a_refusal_is_no_answer_when_an_earlier_leader_was_asked_as_well"
+        ),
+    ),
+)
+
 _AFTER_A_CHANGE = blind(
     "invariant(\n            not proposer.barrier or message.slot <= proposer.barrier,\n"
     '            "proposed after a change of the members that is not chosen",\n        )'
@@ -453,4 +492,6 @@ MUTANTS = (
     CATCHES_UP_BY_STRANGERS,
     JOINS_BY_F_ANSWERS,
     ANSWERS_WHEN_PROPOSED,
+    ANOTHERS_CHANGE,
+    REFUSED_BY_ANOTHER,
 )

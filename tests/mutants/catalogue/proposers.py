@@ -307,8 +307,8 @@ STEP_DOWN_IN_NAME_ONLY = Mutant(
         change(
             "core/proposer.py",
             "        self.phase = Phase.FOLLOWING\n        self.ballot = NO_BALLOT\n"
-            "        self.barrier = Slot(0)\n        self._in_office = False\n"
-            "        self._changing = self._chosen_change = None\n"
+            "        self._stop_at(Slot(0), None)\n        self._in_office = False\n"
+            "        self._changing = None\n"
             "        self.open = {}\n        self._open_bytes = 0\n        self._queue.clear()\n"
             "        self._queue_bytes = 0\n        self._streams = {}\n"
             "        self._gathering = None\n        self._election.lost()\n",
