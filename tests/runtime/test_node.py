@@ -278,7 +278,7 @@ def test_the_role_hears_of_links_and_messages_when_they_come() -> None:
         node.runtime.on_disconnected(L1)
         await node.turn()
         assert node.role.told == [
-            Connected(peer=L1, cluster="c1"),
+            Connected(peer=L1, cluster="c1", incarnation=1),
             Received(sender=L1, message=AskVolume()),
             Disconnected(peer=L1),
             Drained(),
