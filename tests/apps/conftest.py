@@ -22,11 +22,14 @@ _OFFSETS = itertools.count()
 def free_port_offset() -> int:
     """Return an offset at which none of a default cluster's ports is taken now.
 
-    Each pytest-xdist worker looks in a range of its own.
+    That is not enough: of two clusters that start on the same ports together, one's pages answer
+    for the other's nodes. So each pytest-xdist worker looks in a range of its own, all of them
+    below the ports of tests/system, and at remainders of 50 that no other worker has, nor `paxos
+    chaos`, which takes any multiple of 50.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     for step in _OFFSETS:
-        offset = 2000 + worker * 1500 + (step % 30) * 50
+        offset = 2000 + worker * 600 + step % 12 * 50 + 12 + worker % 4 * 10
         loaded = config.load(None, {"PAXOS_NETWORK_PORT_OFFSET": str(offset)})
         ports = [port for node in loaded.nodes() for port in loaded.ports(node)]
         if not any(processes.port_trouble("127.0.0.1", port) for port in ports):

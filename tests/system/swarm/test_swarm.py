@@ -367,6 +367,22 @@ def test_another_proposer_leads_when_the_leader_is_killed() -> None:
     wait_until(lambda: is_ready(before), f"{before} is back", REPLACED_SECONDS_MAX)
 
 
+def test_writes_go_on_when_an_acceptor_is_replaced() -> None:
+    """Its volume is moved aside, and it counts again as another one once it holds what was chosen."""
+    before = json.loads(page("acceptor-2", "/state")[2])["node"]
+    with Writer("replace") as writer:
+        must("scripts/swarm.sh", "replace", "acceptor-2", timeout=START_SECONDS_MAX)
+        writer.wait_for_more(20)
+    assert writer.errors == []
+    state = json.loads(page("acceptor-2", "/state")[2])
+    assert (state["ready"], state["membership"]["member"]) == (True, True)
+    assert state["node"] != before
+    assert state["node"].startswith("acceptor-2.")
+    for port in DOORS:
+        mine = [value for value in values_read(port) if "-replace-" in value]
+        assert mine == writer.confirmed, "each confirmed write is there once, in its order"
+
+
 def test_writes_go_on_when_the_stack_is_updated(start: Callable[..., str]) -> None:
     """Every service gets another memory limit, so every container is replaced: one at a time."""
     before = {service: containers(service) for service in PAGES}
