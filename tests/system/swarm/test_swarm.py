@@ -368,7 +368,7 @@ def test_another_proposer_leads_when_the_leader_is_killed() -> None:
 
 
 def test_writes_go_on_when_an_acceptor_is_replaced() -> None:
-    """Its volume is moved aside, and it counts again as another one once it holds what was chosen."""
+    """Its volume is moved aside; it counts again, as another one, when it holds what was chosen."""
     before = json.loads(page("acceptor-2", "/state")[2])["node"]
     with Writer("replace") as writer:
         must("scripts/swarm.sh", "replace", "acceptor-2", timeout=START_SECONDS_MAX)
