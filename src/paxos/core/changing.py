@@ -108,7 +108,8 @@ def with_change(
     try:
         role = role_of(node)
         number, life = number_of(node), life_of(node)
-        well_formed = 1 <= number <= NODES_MAX and in_life(node_id(role, number), life) == node
+        canonical = in_life(node_id(role, number), life) == node
+        well_formed = 1 <= number <= NODES_MAX and life >= 0 and canonical
     except ValueError:
         role, well_formed = Role.DISCOVERY, False
     if not well_formed or role is Role.DISCOVERY:

@@ -95,6 +95,10 @@ NEW_ATTEMPT_TRIES = 3
 """A batch that was asked for so often without an answer is submitted as a new attempt."""
 
 
+CHANGES_MAX = 16
+"""How many changes of the members one gateway asks for at once."""
+
+
 class Asked:
     """A change of the members that a client waits for, and which leaders were asked for it."""
 
@@ -524,6 +528,9 @@ class Gateway:
 
     def _on_client_change(self, event: ClientChange, now_ms: float) -> list[Effect]:
         """Ask the leader for a change of the members, until it is so or time is up."""
+        if len(self._changes) >= CHANGES_MAX:
+            error = f"ERR {CHANGES_MAX} changes of the members are under way here: wait for them"
+            return [Deliver(connection=event.connection, replies=[{"error": error}])]
         self._change_number += 1
         asked = Asked(event, now_ms)
         self._changes[self._change_number] = asked
