@@ -880,6 +880,7 @@ def test_a_change_is_proposed_when_all_are_whole_and_nothing_is_open() -> None:
     effects = whole(bench, 1, A4)
     proposal = Change(epoch=1, members=members(FOUR))
     assert proposals(effects) == [(2, packed(proposal))] * 2
+    assert answers(effects) == [], "it is not chosen yet"
     assert accepts(effects) == [(ACCEPTORS, False, ()), ((A4,), True, ())]
     assert proposals(bench.drain()) == []
     bench.receive(L1, Tick(deadline_ms=1))

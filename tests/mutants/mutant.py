@@ -145,6 +145,17 @@ MEMBERS = Simulator(
 )
 """Operators add, remove and replace nodes while others die, are away and cannot be reached."""
 
+LOST_MEMBERS = Simulator(
+    options={
+        "kinds": ["members", "delay", "loss", "reorder", "one-way", "random-cuts"],
+        "time_ms": 4000.0,
+        "gap_ms": 40.0,
+        "clients": 12,
+        "acceptors": 3,
+    }
+)
+"""The same, with many clients, and messages that come late or never."""
+
 CLOGS = Simulator(
     options={
         "kinds": ["clog"],
