@@ -413,6 +413,12 @@ update_one_by_one() {
         if [[ $(task_template "$service") == "$before" ]]; then
             continue
         fi
+        if [[ -z $before ]]; then
+            # It is no member yet, so it cannot become ready.
+            say "$service is new: make it a member (paxos member add; an acceptor: $0 replace $service)"
+            wait_until_running "$service" || die "$EXIT_FAILED" "the update stopped at $service; what comes after it was left as it was"
+            continue
+        fi
         count=$((count + 1))
         say "replacing $service"
         if ! wait_until_running "$service" "${task%% *}" || ! wait_until_ready "$service" ||
@@ -578,7 +584,8 @@ print(one["cluster"], *there)' "$service" <<<"$listed")"
     wait_until_running "$service" || die "$EXIT_FAILED" "$service did not come up"
     if [[ $service == acceptor-* ]]; then
         # Which life was made, its own page tells, where it can be asked.
-        node=$service${life:+.$life}
+        node=$service
+        [[ -z $life || $life == 0 ]] || node=$service.$life
         [[ -n $life ]] || node=$(node_at "$(page_port "$service")")
         say "making $node a member"
         member add "$node" --timeout "$WAIT_SECONDS" >/dev/null ||

@@ -82,6 +82,8 @@ EXPECTED = {
     "./test-scenario.sh": "checks passed",
     "redis-cli -p 6002 GET greeting": "olá",
     "redis-cli -p 6002 READ": "another value",
+    ".venv/bin/paxos member replace acceptor-2": "acceptor-2.1 is a member",
+    ".venv/bin/paxos member list": "acceptor-2.1",
     ".venv/bin/paxos start acceptor 2": "acceptor-2 is ready",
     "./run.sh stop": "",
     "./run.sh reset": "deleted",
