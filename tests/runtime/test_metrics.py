@@ -22,6 +22,7 @@ COMMON: dict[str, Any] = {
         {"peer": "learner-1", "connected": False, "since_s": 2.0},
     ],
     "runtime": {"messages_dropped": 7},
+    "membership": {"epoch": 3, "member": True},
     "status": {},
 }
 
@@ -44,6 +45,8 @@ def test_what_every_node_has_can_be_parsed_when_rendered() -> None:
         ("paxos_node_uptime_s", ""): 12.5,
         ("paxos_node_memory_bytes", ""): 1024.0,
         ("paxos_node_messages_dropped", ""): 7.0,
+        ("paxos_node_epoch", ""): 3.0,
+        ("paxos_node_member", ""): 1.0,
         ("paxos_link_up", "discovery"): 1.0,
         ("paxos_link_up", "learner-1"): 0.0,
     }
