@@ -482,22 +482,18 @@ class _Loader:
     # ------------------------------------------------------------ cross-checks
 
     def _check_added(self) -> None:
-        """Check the names of `cluster.added`."""
+        """Check the names of `cluster.added`; the first mistake is told."""
         names = self._text("cluster.added").split()
         for name in names:
+            wrong = ""
             if not layout_file.is_place(name):
-                self._refuse(
-                    "cluster.added",
-                    f'"{name[:40]}" is not the name of a node: must be such as acceptor-4 or '
-                    "learner-3",
-                )
+                wrong = f'"{name[:40]}" is not the name of a node: must be such as acceptor-4'
             elif number_of(NodeId(name)) <= self._int(f"cluster.{role_of(NodeId(name)).value}s"):
-                self._refuse(
-                    "cluster.added",
-                    f"{name} is one of those that the cluster was founded with: must name others",
-                )
+                wrong = f"{name} is one of those that the cluster was founded with: must be another"
             elif names.count(name) > 1:
-                self._refuse("cluster.added", f"{name} stands there twice: must stand there once")
+                wrong = f"{name} stands there twice: must stand there once"
+            if wrong:
+                self._refuse("cluster.added", wrong)
                 return
 
     def _check_network(self, layout: layout_file.Layout) -> None:

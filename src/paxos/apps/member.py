@@ -258,12 +258,15 @@ def _operated(configuration: Configuration, node: NodeId, timeout: float, what: 
     local.running(configuration)
     deadline = Deadline(timeout, _say)
     with alone(configuration):
+        operator = Operator(configuration, node, deadline, _say)
         try:
-            done: Done = getattr(Operator(configuration, node, deadline, _say), what)()
+            done: Done = getattr(operator, what)()
         except KeyboardInterrupt:
             raise IndefiniteError(
                 f"interrupted: some steps may be done; `paxos member {what} {node}` goes on"
             ) from None
+        finally:
+            operator.close()
     return done
 
 

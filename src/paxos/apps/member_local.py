@@ -61,11 +61,14 @@ def alone(configuration: Configuration) -> Iterator[None]:
 def doors_of(
     configuration: Configuration, deadline: Deadline, except_of: NodeId | None = None
 ) -> Doors:
-    """Return the doors of this machine's client nodes, that of `except_of` left out."""
+    """Return the doors of this machine's client nodes, that of `except_of` left out if there are
+    others: it may be dead, or be about to be stopped.
+    """
     if not configuration.doors.resp:
         raise ConfigurationError("doors.resp = false: `paxos member` needs a door")
     host = configuration.local_host()
-    nodes = [node for node in configuration.of(Role.CLIENT) if node != except_of]
+    clients = configuration.of(Role.CLIENT)
+    nodes = [node for node in clients if node != except_of] or clients
     return Doors(
         [(host, configuration.door_port(node)) for node in nodes],
         configuration.security.password,
@@ -86,6 +89,10 @@ class Operator:
         self._deadline = deadline
         self._say = say
         self._doors = doors_of(configuration, deadline, except_of=place)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._doors.close()
 
     # ------------------------------------------------------------ commands
 
@@ -310,8 +317,10 @@ class Operator:
         if not state:
             return "it does not answer"
         phase = (state.get("status") or {}).get("phase")
-        if self._role is Role.ACCEPTOR and phase not in ("joining", "open"):
+        if self._role is Role.ACCEPTOR and phase in ("barred", "removed"):
             raise DefiniteError(f"{state.get('node')} cannot join: {state.get('reason')}")
+        if self._role is Role.ACCEPTOR and phase not in ("joining", "open"):
+            return "it has not begun"
         return "" if state.get("node") == node else f"{state.get('node')} runs there"
 
     def _unready(self) -> str:

@@ -34,7 +34,7 @@ from paxos.storage.folder import storage_errors, sync_folder
 from paxos.storage.open import open_volume
 
 from . import config as configuration_module
-from . import local
+from . import layout, local
 from .backup import ConfigOption, JsonOption, Progress, read, told
 from .cli import named_node
 from .config import Configuration
@@ -116,6 +116,9 @@ def _refuse_volumes(configuration: Configuration, nodes: Iterable[NodeId]) -> No
     kept = {Role.ACCEPTOR, Role.PROPOSER, Role.LEARNER}
     folders = [configuration.volume(node) for node in nodes if role_of(node) in kept]
     there = [folder for folder in folders if folder.exists() and any(folder.iterdir())]
+    if (known := configuration.data_folder / layout.NAME).exists() and len(folders) > 1:
+        # It names nodes that the new cluster was not founded with.
+        there.append(known)
     if there:
         raise DefiniteError(
             f"there are volumes already: {', '.join(map(str, there))}. A backup is restored into a "
