@@ -28,6 +28,7 @@ from tests.core.builders import (
 )
 
 from paxos.core.effects import ClientChange, ClientGone, ClientStaleReads, Effect, Relink
+from paxos.core.gateway import CHANGES_MAX
 from paxos.core.messages import (
     AskConfiguration,
     Batch,
@@ -712,6 +713,18 @@ def test_an_answer_counts_whoever_gives_it_when_the_change_is_made() -> None:
     bench.receive(P2, leads(202))
     bench.fire("watch")
     assert delivered(bench.receive(P1, MembersChanged(request=request, epoch=7))) == [(1, [7])]
+
+
+def test_so_many_changes_are_asked_for_at_once_and_no_more() -> None:
+    """STYLE 19: everything has a limit, and says so."""
+    bench = ready()
+    for connection in range(CHANGES_MAX):
+        assert delivered(asks(bench, connection=connection)) == []
+    [(connection, [reply])] = delivered(asks(bench, connection=99))
+    assert connection == 99
+    assert reply["error"].startswith(f"ERR {CHANGES_MAX} changes of the members are under way")
+    bench.step(ClientGone(connection=0))
+    assert messages(asks(bench, connection=99), ChangeMembers)
 
 
 def test_a_change_waits_when_nobody_leads_and_is_asked_for_when_somebody_does() -> None:

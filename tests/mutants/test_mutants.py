@@ -22,7 +22,7 @@ from tests.mutants.planting import NotThere, plant
 
 from paxos.sim import simulation
 
-RULES = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "order", "liveness"}
+RULES = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "11", "order", "liveness"}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])

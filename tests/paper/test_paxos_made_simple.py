@@ -14,6 +14,7 @@ from tests.core.builders import (
     A1,
     A2,
     A3,
+    A4,
     ACCEPTORS,
     C1,
     L1,
@@ -27,6 +28,7 @@ from tests.core.builders import (
     a_learner,
     a_proposer,
     an_acceptor,
+    members,
     messages,
     preparing,
     promise,
@@ -34,11 +36,13 @@ from tests.core.builders import (
     sent,
 )
 
+from paxos.core.configuring import packed
 from paxos.core.effects import AcceptedEntry, Counted, Persist, Promised, Send
 from paxos.core.messages import (
     Accept,
     Accepted,
     AcceptedValue,
+    Change,
     Nack,
     Prepare,
     Promise,
@@ -632,3 +636,33 @@ def test_a_server_executes_a_command_only_when_all_before_it_are_executed() -> N
         for name in (A2, A3):
             learner.receive(name, Accepted(ballot=Ballot(101), slot=Slot(slot)))
     assert learner.role.machine.applied == 2
+
+
+def test_the_state_machine_says_who_the_acceptors_are_when_a_command_has_changed_them() -> None:
+    """3, on reconfiguration: "The current set of servers can be made part of the state and can be
+    changed with ordinary state-machine commands." Instance i + alpha is executed by the servers
+    that the state names after command i: here alpha is 1 around a change, so that nothing is
+    proposed after one that is not chosen.
+    """
+    change = packed(Change(epoch=1, members=members((A1, A2, A3, A4))))
+    leader = a_proposer()
+    preparing(leader)
+    leader.receive(A1, promise(101, kept(1, 3, change)))
+    leader.receive(A2, promise(101))
+    assert submitted(leader, b"next") == []
+    learner = a_learner()
+    learner.receive(P1, Value(ballot=Ballot(101), slot=Slot(1), value=change))
+    learner.receive(P1, Value(ballot=Ballot(101), slot=Slot(2), value=NO_OP))
+    for name in (A1, A2):
+        for slot in (1, 2):
+            vote = Accepted(ballot=Ballot(101), slot=Slot(slot))
+            learner.receive(name, vote)
+        leader.receive(name, Accepted(ballot=Ballot(101), slot=Slot(1)))
+    assert learner.role.machine.applied == 1, "two of four are no majority"
+    assert leader.role.phase is Phase.PREPARING
+    learner.receive(A4, Accepted(ballot=Ballot(101), slot=Slot(2)))
+    assert learner.role.machine.applied == 2
+    for name in (A1, A2, A4):
+        leader.receive(name, promise(101, first=2))
+    assert leader.role.electorate == {A1, A2, A4}
+    assert [slot for slot, _ in proposals(leader.drain())] == [2]
