@@ -97,6 +97,25 @@ PROPOSES_ON = Mutant(
     killers=(MEMBERS,),
 )
 
+NOT_DRAINED = Mutant(
+    name="changes-with-slots-open",
+    rule="11",
+    fault="A change is proposed while earlier slots are open.",
+    changes=(
+        change(
+            "core/proposer.py",
+            "        if changing.step is Step.DRAINING and drained and not lacking:\n",
+            "        if changing.step is Step.DRAINING and not lacking:\n",
+        ),
+    ),
+    killers=(
+        UnitTest(
+            node="tests/core/test_proposer.py::"
+            "test_a_leader_proposes_nothing_more_when_the_members_are_whole_but_slots_are_open"
+        ),
+    ),
+)
+
 TAKES_A_CHANGE_FOR_ANY_VALUE = Mutant(
     name="takes-a-change-for-any-value",
     rule="11",
@@ -506,6 +525,7 @@ MUTANTS = (
     CLAIMS_TO_BE_WHOLE,
     PROPOSES_ON,
     unwatched(PROPOSES_ON, _AFTER_A_CHANGE, killers=(LOST_MEMBERS,)),
+    NOT_DRAINED,
     TAKES_A_CHANGE_FOR_ANY_VALUE,
     NO_PHASE_1_AFTER_A_CHANGE,
     unwatched(NO_PHASE_1_AFTER_A_CHANGE, _ELECTORATE, killers=(_NEW_MEMBERS_PROMISE,)),
