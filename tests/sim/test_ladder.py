@@ -174,7 +174,7 @@ def test_ladder_tells_the_last_state_when_there_was_no_progress(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who leads, what each node was like, what happened last, and the slot that is stuck."""
-    monkeypatch.setattr(Learner, "_vote", lambda *_: False)
+    monkeypatch.setattr(Learner, "_vote", lambda *_, **__: False)
     recording = Recording(Run(1, Options(time_ms=100.0, kinds=())))
     outcome = recording.go()
     lines = ladder(recording)
