@@ -7,13 +7,14 @@ disk; each node that it starts from then on is new.
 
 from __future__ import annotations
 
+import shutil
 import signal
 
 import pytest
 
 from paxos.apps import processes
 from paxos.core.types import NodeId, Role
-from paxos.transport.versions import WIRE_VERSION, WIRE_VERSION_VARIABLE
+from paxos.transport.versions import MEMBERS_VERSION, WIRE_VERSION, WIRE_VERSION_VARIABLE
 
 from . import cluster as cluster_module
 from . import processes as processes_module
@@ -128,3 +129,46 @@ def test_an_old_learner_is_told_to_be_upgraded_when_the_log_has_been_cut(
         cluster.release("learner-2")
         cluster.wait_until_ready("learner-2")
         load.verify()
+
+
+def environment_before_members() -> dict[str, str]:
+    return environment() | {WIRE_VERSION_VARIABLE: str(MEMBERS_VERSION - 1)}
+
+
+def test_members_change_only_when_every_node_is_upgraded(new_cluster: NewCluster) -> None:
+    """versions.py: who would overlook a change is upgraded first, and is refused afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster_module, "environment", environment_before_members)
+        cluster = new_cluster(SETTINGS)
+    supervisor = cluster.run().supervisor_process
+    processes.send(supervisor, signal.SIGKILL)
+    assert processes.wait_until_gone([supervisor], DEADLINE_S) == []
+    cluster.up()
+    words = ("member", "remove", "proposer-3", "--timeout", "5")
+    assert cluster.command(*words).returncode != 0, "nobody knows what is asked"
+    with Load(cluster, may_lose=(1, 2)) as load:
+        for node in cluster.nodes:
+            if node != "learner-2":
+                upgrade(cluster, node)
+        load.go_on(10)
+        said = cluster.command(*words)
+        assert said.returncode == 1
+        assert "learner-2 must be upgraded first" in said.stderr
+        load.go_on(10)
+        upgrade(cluster, NodeId("learner-2"))
+        assert cluster.command(*words).returncode == 0
+        assert cluster.command("member", "replace", "acceptor-1").returncode == 0
+        load.go_on(10)
+        load.stop()
+        assert load.errors == []
+        load.verify_kept()
+    cluster.hold("learner-1")
+    # An older program has never heard of what this volume holds since.
+    shutil.rmtree(cluster.volume("learner-1"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes_module, "environment", environment_before_members)
+        with Node(cluster.file, "learner", 1) as late:
+            told = "learner-1 speaks version 2 of the messages between nodes, acceptor-"
+            wait_until(lambda: told in late.log(), "it says why it is refused")
+    cluster.release("learner-1")
+    cluster.wait_until_ready("learner-1")
