@@ -143,10 +143,18 @@ class Doors:
             self._deadline.waiting(f"no client node answers: {trouble}")
             time.sleep(ROUND_S)
 
-    def change(self, node: NodeId, *, add: bool, address: Address | None = None) -> int:
+    def change(
+        self,
+        node: NodeId,
+        *,
+        add: bool,
+        address: Address | None = None,
+        about: Callable[[], str] = lambda: "",
+    ) -> int:
         """Make a node a member, or none; return the epoch in which it is so.
 
-        Raises DefiniteError when it is not so, IndefiniteError when it may be, or become so.
+        `about` says how far the node itself has come, for whoever waits. Raises DefiniteError
+        when it is not so, IndefiniteError when it may be, or become so.
         """
         words: list[Any] = [b"MEMBER", b"ADD" if add else b"REMOVE", node.encode()]
         if address is not None:
@@ -171,7 +179,7 @@ class Doors:
                             f"the answer to MEMBER makes no sense: {epoch!r:.100}"
                         )
                     return epoch
-                self._deadline.waiting(f"{what}: {trouble}")
+                self._deadline.waiting(f"{what}: {about() or trouble}")
             if self._deadline.left_s <= 0:
                 break
             time.sleep(ROUND_S)

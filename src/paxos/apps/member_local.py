@@ -165,7 +165,7 @@ class Operator:
         epoch = listing.epoch
         if listing.at(self._place) != node:
             self._say(f"making {node} a member")
-            epoch = self._doors.change(node, add=True, address=self._address())
+            epoch = self._doors.change(node, add=True, address=self._address(), about=self._how_far)
             self._say(f"{node} is a member (epoch {epoch})")
         self._deadline.wait_until(f"{node} is a member and becomes ready", self._unready)
         self._say(f"{node} is ready")
@@ -322,6 +322,10 @@ class Operator:
         if self._role is Role.ACCEPTOR and phase not in ("joining", "open"):
             return "it has not begun"
         return "" if state.get("node") == node else f"{state.get('node')} runs there"
+
+    def _how_far(self) -> str:
+        """Return what the node says of itself while it is no member yet."""
+        return str(self._state().get("reason") or "")
 
     def _unready(self) -> str:
         """Say why the node is not ready; nothing when it is."""
