@@ -27,8 +27,8 @@ from tests.core.builders import (
     traced,
 )
 
+from paxos.core.asking import CHANGES_MAX
 from paxos.core.effects import ClientChange, ClientGone, ClientStaleReads, Effect, Relink
-from paxos.core.gateway import CHANGES_MAX
 from paxos.core.messages import (
     AskConfiguration,
     Batch,

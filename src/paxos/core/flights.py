@@ -27,6 +27,10 @@ Origin: TypeAlias = tuple[int, int]
 """(connection, how many of its commands)."""
 
 
+NEW_ATTEMPT_TRIES = 3
+"""A batch that was asked for so often without an answer is submitted as a new attempt."""
+
+
 class LatencyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds over the last few thousand answers."""
 
@@ -224,3 +228,23 @@ def _nested_size(command: Any) -> int:
     if isinstance(command, list):
         return 5 + sum(map(_nested_size, command))
     return 9
+
+
+def unknown(why: str) -> dict[str, str]:
+    """Return the error of an outcome that is not known, and why it is not."""
+    return {"error": f"UNKNOWN the outcome is not known, it may have happened or may yet: {why}"}
+
+
+def unavailable(what: str, why: str) -> dict[str, str]:
+    """Return the error of a `write` or `read` that did not happen, and why."""
+    did_not = "the write did not happen" if what == "write" else "the read was not answered"
+    return {"error": f"UNAVAILABLE {did_not}: {why}"}
+
+
+def up_to_expired(flights: dict[int, Flight], oldest_ms: float) -> list[int]:
+    """Return the flights up to the last that has run out of time. Those before it may hold
+    earlier commands of the same connections, which must be answered first."""
+    numbers = list(flights)
+    while numbers and flights[numbers[-1]].arrived_ms > oldest_ms:
+        numbers.pop()
+    return numbers

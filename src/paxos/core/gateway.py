@@ -22,6 +22,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from .asking import Asked, Asking
 from .backups import BackupRelay, Next
 from .configuring import View
 from .effects import (
@@ -40,7 +41,6 @@ from .effects import (
     Event,
     PartWritten,
     Received,
-    Relink,
     Send,
     SetTimer,
     SnapshotFailed,
@@ -49,6 +49,7 @@ from .effects import (
     TimerFired,
 )
 from .flights import (
+    NEW_ATTEMPT_TRIES,
     Chunk,
     ClientCommands,
     Confirmation,
@@ -59,12 +60,14 @@ from .flights import (
     Latencies,
     Origin,
     QuorumStatus,
+    unavailable,
+    unknown,
+    up_to_expired,
 )
 from .messages import (
     AskConfiguration,
     BackupReady,
     Batch,
-    ChangeMembers,
     Configuration,
     GatewayMessage,
     LeaderState,
@@ -87,30 +90,12 @@ from .messages import (
 from .quorum import Membership
 from .settings import Settings
 from .trace import Level, Trace
-from .types import NO_BALLOT, Ballot, NodeId, Role, Slot, number_of, owner_of, role_of
+from .types import NO_BALLOT, NodeId, Role, Slot, number_of, owner_of, role_of
 
 _decode_results = msgspec.msgpack.Decoder(list[Any]).decode
 
-NEW_ATTEMPT_TRIES = 3
-"""A batch that was asked for so often without an answer is submitted as a new attempt."""
 
-
-CHANGES_MAX = 16
-"""How many changes of the members one gateway asks for at once."""
-
-
-class Asked:
-    """A change of the members that a client waits for, and which leaders were asked for it."""
-
-    __slots__ = ("ballots", "event", "since_ms")
-
-    def __init__(self, event: ClientChange, now_ms: float) -> None:
-        self.event = event
-        self.since_ms = now_ms
-        self.ballots: set[Ballot] = set()
-
-
-class Gateway:
+class Gateway(Asking):
     """One gateway as a step function."""
 
     def __init__(self, node: NodeId, membership: Membership, settings: Settings) -> None:
@@ -224,7 +209,7 @@ class Gateway:
             case SessionOpened():
                 return self._on_session_opened(message, now_ms)
             case SessionUnknown():
-                return self._on_session_unknown(message, now_ms, dice)
+                return self._on_sessionunknown(message, now_ms, dice)
             case OutOfOrder():
                 return self._on_out_of_order(message, now_ms)
             case BackupReady():
@@ -521,70 +506,6 @@ class Gateway:
             case _:
                 return self._answer([(step.connection, 1)], [step.reply], now_ms)
 
-    # ------------------------------------------------------------ members
-
-    def _told(self, peer: NodeId) -> list[Effect]:
-        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
-
-    def _on_client_change(self, event: ClientChange, now_ms: float) -> list[Effect]:
-        """Ask the leader for a change of the members, until it is so or time is up."""
-        if len(self._changes) >= CHANGES_MAX:
-            error = f"ERR {CHANGES_MAX} changes of the members are under way here: wait for them"
-            return [Deliver(connection=event.connection, replies=[{"error": error}])]
-        self._change_number += 1
-        asked = Asked(event, now_ms)
-        self._changes[self._change_number] = asked
-        return self._ask_for_change(self._change_number, asked)
-
-    def _ask_for_change(self, number: int, asked: Asked) -> list[Effect]:
-        if self._leader is None:
-            return []
-        asked.ballots.add(self._ballot)
-        message = ChangeMembers(
-            request=number, add=asked.event.add, node=asked.event.node, address=asked.event.address
-        )
-        return [Send(to=(self._leader,), message=message)]
-
-    def _ask_for_changes_again(self, now_ms: float) -> list[Effect]:
-        """What is asked for twice is done once: the leader answers by what the members are."""
-        effects: list[Effect] = []
-        for number, asked in list(self._changes.items()):
-            if now_ms - asked.since_ms <= self._timeouts.request_ms:
-                effects += self._ask_for_change(number, asked)
-                continue
-            missing = self.whats_missing() or "no answer came"
-            why = f"{missing} (waited {self._timeouts.request_ms / 1000:g} s)"
-            error = _unknown(why) if asked.ballots else _unavailable("write", why)
-            effects += self._answer_change(number, error)
-        return effects
-
-    def _answer_change(self, number: int, reply: Any) -> list[Effect]:
-        asked = self._changes.pop(number)
-        return [Deliver(connection=asked.event.connection, replies=[reply])]
-
-    def _on_members_changed(self, message: MembersChanged) -> list[Effect]:
-        asked = self._changes.get(message.request)
-        if asked is None or (message.error and len(asked.ballots) > 1):
-            # An earlier leader may have proposed what this one refuses: only the log can tell.
-            return []
-        reply = {"error": message.error} if message.error else message.epoch
-        return self._answer_change(message.request, reply)
-
-    def _on_configuration(self, message: Configuration, now_ms: float) -> list[Effect]:
-        """Go by a newer configuration: other learners to read from, other proposers to ask."""
-        if not self.view.adopt(message):
-            return []
-        effects: list[Effect] = [Relink(configuration=message)]
-        nodes = self.view.membership.nodes
-        for number, asked in list(self._changes.items()):
-            if (asked.event.node in nodes) == asked.event.add:
-                effects += self._answer_change(number, message.epoch)
-        if self._leader is not None and self._leader not in nodes:
-            self._leader = None
-        if self._learner is not None and self._learner not in nodes:
-            effects += self._switch_learner(self._next_learner(), now_ms)
-        return effects
-
     # ------------------------------------------------------------ sessions
 
     def _open_session(self, now_ms: float) -> list[Effect]:
@@ -632,7 +553,7 @@ class Gateway:
             effects.append(Send(to=others, message=Unsubscribe()))
         return [*effects, *self._subscribe()]
 
-    def _on_session_unknown(
+    def _on_sessionunknown(
         self, message: SessionUnknown, now_ms: float, dice: float
     ) -> list[Effect]:
         """The session was replaced: what was under way in it can never be asked about again."""
@@ -649,7 +570,7 @@ class Gateway:
             )
         ]
         for flight in flights.values():
-            effects.extend(self._fail(flight, _unknown("the session was replaced"), now_ms))
+            effects.extend(self._fail(flight, unknown("the session was replaced"), now_ms))
         return [*effects, *self._open_session(now_ms)]
 
     def _on_out_of_order(self, message: OutOfOrder, now_ms: float) -> list[Effect]:
@@ -804,14 +725,14 @@ class Gateway:
         effects: list[Effect] = []
         missing = self.whats_missing() or "no answer came"
         why = f"{missing} (waited {self._timeouts.request_ms / 1000:g} s)"
-        for number in _up_to_expired(self.flights, oldest):
+        for number in up_to_expired(self.flights, oldest):
             flight = self.flights[number]
             if flight.origins:
-                effects.extend(self._fail(flight, _unknown(why), now_ms))
+                effects.extend(self._fail(flight, unknown(why), now_ms))
         for flights in (self._read_flights, self._stale_flights):
-            for number in _up_to_expired(flights, oldest):
+            for number in up_to_expired(flights, oldest):
                 flight = flights.pop(number)
-                effects.extend(self._fail(flight, _unavailable("read", why), now_ms))
+                effects.extend(self._fail(flight, unavailable("read", why), now_ms))
         for queue, what in (
             (self._writes, "write"),
             (self._reads, "read"),
@@ -821,7 +742,7 @@ class Gateway:
                 self._count_out(chunk)
                 self._errors += len(chunk.commands)
                 origins = [(chunk.connection, len(chunk.commands))]
-                error = _unavailable(what, why)
+                error = unavailable(what, why)
                 effects.extend(self._answer(origins, [error] * len(chunk.commands), now_ms))
         return effects
 
@@ -877,21 +798,3 @@ class Gateway:
             write_ms=self._write_ms.status(),
             read_ms=self._read_ms.status(),
         )
-
-
-def _up_to_expired(flights: dict[int, Flight], oldest_ms: float) -> list[int]:
-    """Return the flights up to the last that has run out of time. Those before it may hold
-    earlier commands of the same connections, which must be answered first."""
-    numbers = list(flights)
-    while numbers and flights[numbers[-1]].arrived_ms > oldest_ms:
-        numbers.pop()
-    return numbers
-
-
-def _unknown(why: str) -> dict[str, str]:
-    return {"error": f"UNKNOWN the outcome is not known, it may have happened or may yet: {why}"}
-
-
-def _unavailable(what: str, why: str) -> dict[str, str]:
-    did_not = "the write did not happen" if what == "write" else "the read was not answered"
-    return {"error": f"UNAVAILABLE {did_not}: {why}"}

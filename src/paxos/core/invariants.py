@@ -16,7 +16,7 @@ from .errors import invariant
 from .gateway import Gateway
 from .learner import Learner
 from .messages import Accept, Accepted, Heartbeat, Prepare, Promise
-from .proposer import Phase as ProposerPhase
+from .office import Phase as ProposerPhase
 from .proposer import Proposer
 from .types import NO_BALLOT, Ballot, Slot, counter_of, number_of, proposer_number_of
 

@@ -20,16 +20,14 @@ its office meanwhile, and its queue.
 from __future__ import annotations
 
 from collections import deque
-from enum import StrEnum
 from typing import assert_never
 
 import msgspec
 
-from .changing import CHANGE, CHANGE_TICK_MS, Changing, Refused, Step, with_change
-from .configuring import MARK, View, change_in, packed
+from .changing import CHANGE, Changing, Step
+from .configuring import View, change_in
 from .effects import (
     CancelTimer,
-    Configured,
     Connected,
     Counted,
     Disconnected,
@@ -39,7 +37,6 @@ from .effects import (
     Persist,
     Received,
     Recovered,
-    Relink,
     Send,
     SetTimer,
     Stamped,
@@ -47,15 +44,12 @@ from .effects import (
     TimerFired,
 )
 from .election import Election
-from .errors import InvariantViolation
 from .gathering import Gathering
 from .messages import (
-    UNSTICK_SLOTS_MAX,
     Abstain,
     Accept,
     Accepted,
     AskConfiguration,
-    AskWhole,
     Canvass,
     CanvassReply,
     Change,
@@ -66,7 +60,6 @@ from .messages import (
     HeartbeatReply,
     Joining,
     LeaderState,
-    MembersChanged,
     Nack,
     NotLeader,
     Prepare,
@@ -78,7 +71,10 @@ from .messages import (
     Value,
     Whole,
 )
+from .office import NO_OP, Open, Phase
 from .quorum import Membership
+from .reconfiguring import Reconfiguring
+from .reopening import Reopening
 from .settings import Settings
 from .trace import Level, Trace
 from .types import (
@@ -94,23 +90,11 @@ from .types import (
     role_of,
 )
 
-NO_OP = b""
-"""The value that fills a gap: it holds no batch at all."""
-
 CHANGE_VERSION = 3
 """Since this version of the messages nodes know that the members may change."""
 
 TELL_ALL_ROUNDS = 5
 """Every so many heartbeats, learners and gateways are told too: what they missed, they learn."""
-
-
-class Phase(StrEnum):
-    """What a proposer is doing."""
-
-    FOLLOWING = "follower"
-    CANVASSING = "canvassing"
-    PREPARING = "preparing"
-    LEADING = "leading"
 
 
 class ProposerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,19 +115,7 @@ class ProposerStatus(msgspec.Struct, frozen=True, kw_only=True):
     proposals: int
 
 
-class Open:
-    """A slot that this leader has proposed and that is not chosen yet."""
-
-    __slots__ = ("sent_ms", "tries", "value", "votes")
-
-    def __init__(self, value: bytes, now_ms: float) -> None:
-        self.value = value
-        self.votes: set[NodeId] = set()
-        self.sent_ms = now_ms
-        self.tries = 1
-
-
-class Proposer:
+class Proposer(Reconfiguring, Reopening):
     """One proposer as a step function."""
 
     def __init__(
@@ -797,233 +769,6 @@ class Proposer:
                 )
             )
         return effects
-
-    # ------------------------------------------------------------ helping learners
-
-    def _on_unstick(self, message: Unstick, now_ms: float) -> list[Effect]:
-        """See that slots first..last get decided; see `messages.Unstick`.
-
-        Slots above the proposed ones: an earlier ballot left a vote there that its phase 1
-        quorum did not show, so a reader waits for a slot that nobody proposes. Fill them.
-        Slots at or below `decided`: the acceptors that remain may hold votes of several ballots
-        for them. Ask a quorum that has promised this very ballot what it accepted there, and
-        propose the highest again: plain phase 1 and 2 for one range of slots.
-        """
-        if self.phase is not Phase.LEADING or message.last < message.first:
-            return []
-        effects: list[Effect] = []
-        furthest = Slot(min(message.last, self.next_slot + self._limits.slots_inflight_max - 1))
-        while self.next_slot <= furthest and self._window_open(0):
-            effects.extend(self._propose_next(NO_OP, now_ms))
-        if message.first <= self.decided and self._gathering is None:
-            last = Slot(min(message.last, self.decided, message.first + UNSTICK_SLOTS_MAX - 1))
-            self._gathering = Gathering(self.ballot, message.first, last)
-            effects.append(
-                Send(to=self.membership.acceptors, message=self._prepare(self._gathering))
-            )
-            effects.append(
-                Trace(
-                    what="reopening",
-                    text=f"a learner is stuck: preparing slots {message.first}..{last} again",
-                    fields={"first": message.first, "last": last},
-                )
-            )
-        elif self._gathering is not None:
-            missing = tuple(
-                a for a in self.membership.acceptors if a not in self._gathering.complete
-            )
-            effects.append(Send(to=missing, message=self._prepare(self._gathering)))
-        return effects
-
-    def _repropose(self, gathering: Gathering, now_ms: float) -> list[Effect]:
-        values = gathering.values
-        effects: list[Effect] = []
-        for slot in range(max(gathering.first, gathering.base + 1), gathering.last + 1):
-            value = values.get(Slot(slot))
-            if value is None:
-                raise InvariantViolation(
-                    f"slot {slot} was decided, but a quorum of acceptors has no vote for it: "
-                    f"{', '.join(sorted(gathering.complete))} lost what they had synced"
-                )
-            if Slot(slot) not in self.open:
-                effects.extend(self._propose(Slot(slot), value, now_ms))
-        return effects
-
-    def _on_tick(self, message: Tick, now_ms: float) -> list[Effect]:
-        """A deadline has passed: let an empty value carry the time into the log, once."""
-        due = message.deadline_ms <= now_ms and self._stamped_ms < message.deadline_ms
-        if self.phase is not Phase.LEADING or not due or not self._window_open(0):
-            return []
-        return self._propose_next(self._stamp([], now_ms), now_ms)
-
-    # ------------------------------------------------------------ members
-
-    def _told(self, peer: NodeId) -> list[Effect]:
-        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
-
-    def _stop_at(self, barrier: Slot, change: Change | None) -> None:
-        """Propose nothing after a slot with a change until that is chosen; 0: nothing is in the
-        way."""
-        self.barrier, self._barrier_change, self._barrier_chosen = barrier, change, False
-
-    def _is_own(self, message: Configuration) -> bool:
-        """Tell whether a decided change is the one that this leader has proposed: another leader
-        may have got another one chosen in the same slot."""
-        change = self._barrier_change
-        return (
-            change is not None
-            and self.barrier == message.slot
-            and (change.epoch, change.members) == (message.epoch, message.members)
-        )
-
-    def _changes(self, value: bytes) -> bool:
-        """Tell whether a value, proposed after what is decided, changes the members."""
-        if value[:1] != MARK:
-            return False
-        change = change_in(value)
-        return change is not None and change.epoch > self.view.epoch
-
-    def _on_joining(self, sender: NodeId) -> list[Effect]:
-        if sender in self.membership.acceptors:
-            return self._told(sender)  # it missed that it has become one
-        if role_of(sender) is Role.ACCEPTOR:
-            self._joining |= {sender}
-        return []
-
-    def _on_change_members(
-        self, sender: NodeId, message: ChangeMembers, now_ms: float, dice: float
-    ) -> list[Effect]:
-        """Begin a change of the members, or say why not. Who does not lead, or has taken a change
-        over and does not know whose it is, stays silent: the gateway asks again.
-        """
-        under_way = self._changing
-        taken_over = self.barrier and under_way is None
-        asked = under_way and (under_way.gateway, under_way.request) == (sender, message.request)
-        if self.phase is not Phase.LEADING or taken_over or asked:
-            return []
-        try:
-            if self._older:
-                raise Refused(
-                    f"ERR {', '.join(sorted(self._older))} must be upgraded first: older nodes "
-                    "do not know that members may change"
-                )
-            members = self.view.configuration.members
-            change = with_change(members, message, self.view.epoch, self._joining)
-            if change is not None and under_way is not None:
-                raise Refused("UNAVAILABLE another change of the members is under way: try again")
-        except Refused as refused:
-            return [self._answer(sender, message.request, str(refused))]
-        if change is None:
-            return [self._answer(sender, message.request)]
-        self._changing = Changing(sender, message.request, change, self.membership, now_ms)
-        return [
-            Trace(
-                what="change_asked",
-                text=f"{sender} asks that {message.node} be {'a' if message.add else 'no'} member",
-                fields={"node": message.node},
-            ),
-            *self._go_on_changing(now_ms, ask=True),
-        ]
-
-    def _answer(self, gateway: NodeId, request: int, error: str = "") -> Send:
-        message = MembersChanged(request=request, epoch=self.view.epoch, error=error)
-        return Send(to=(gateway,), message=message)
-
-    def _on_whole(self, sender: NodeId, message: Whole, now_ms: float, dice: float) -> list[Effect]:
-        if self._changing is None or message.ballot != self.ballot:
-            return []
-        self._changing.on_whole(sender, message.slot)
-        return self._go_on_changing(now_ms)
-
-    def _on_change_timer(self, now_ms: float, dice: float) -> list[Effect]:
-        changing = self._changing
-        if changing is None or self.phase is not Phase.LEADING:
-            return []
-        if changing.out_of_time(now_ms):
-            self._changing = None
-            lacking = ", ".join(changing.lacking(self.decided)) or "what is open"
-            error = (
-                f"UNAVAILABLE the members were not changed: {lacking} did not become whole within "
-                "the time that the cluster may wait for it: try again"
-            )
-            trace = Trace(what="change_given_up", text=error, level=Level.WARNING)
-            return [trace, self._answer(changing.gateway, changing.request, error)]
-        return self._go_on_changing(now_ms, ask=True)
-
-    def _go_on_changing(self, now_ms: float, *, ask: bool = False) -> list[Effect]:
-        """Take a change as far as it may go now; `ask` those again that are not whole."""
-        changing = self._changing
-        if changing is None or changing.step is Step.PROPOSED or self.phase is not Phase.LEADING:
-            return []
-        if changing.step is Step.ASKING and not changing.lacking(self.decided):
-            changing.go_on(Step.DRAINING, now_ms)
-            ask = True
-        drained = not self.open and self.decided + 1 == self.next_slot
-        lacking = changing.lacking(self.decided)
-        if changing.step is Step.DRAINING and drained and not lacking:
-            changing.go_on(Step.PROPOSED, now_ms)
-            self._stop_at(self.next_slot, changing.change)
-            return self._propose_next(packed(changing.change), now_ms)
-        if not ask:
-            return []
-        whole = AskWhole(ballot=self.ballot, decided=self.decided, epoch=self.view.epoch)
-        effects: list[Effect] = [SetTimer(name=CHANGE, after_ms=CHANGE_TICK_MS)]
-        return [*effects, Send(to=lacking, message=whole)] if lacking else effects
-
-    def _on_configuration(self, message: Configuration, now_ms: float, dice: float) -> list[Effect]:
-        """Go by a newer configuration from here on.
-
-        Its own change does not cost a leader its office: it asks the new members for their promise
-        of its ballot, for every slot after the change. Any other change was made by another leader.
-        """
-        if not self.view.adopt(message):
-            return []
-        before = self.membership
-        self.membership = self.view.membership
-        self.decided = max(self.decided, message.slot)
-        self._others = tuple(p for p in self.membership.proposers if p != self.node)
-        self._joining -= frozenset(self.membership.acceptors)
-        self._election.reconfigured(self.membership)
-        effects: list[Effect] = []
-        if self.cluster:
-            effects.append(Persist(record=Configured(configuration=message)))
-        effects += [
-            Relink(configuration=message),
-            Trace(
-                what="members_changed",
-                text=f"members of epoch {message.epoch}, from slot {message.slot + 1} on: "
-                f"{', '.join((*self.membership.acceptors, *self.membership.proposers))}, "
-                f"{', '.join((*self.membership.learners, *self.membership.gateways))}",
-                fields={"epoch": message.epoch, "slot": message.slot},
-            ),
-        ]
-        member = self.node in self.membership.proposers
-        own = self.phase is Phase.LEADING and member and self._is_own(message)
-        if self.phase in (Phase.LEADING, Phase.PREPARING) and not own:
-            why = f"the members changed with epoch {message.epoch}"
-            return [*effects, *self._step_down(why, dice)]
-        if not own:
-            return effects
-        everybody = (*before.nodes, *self.membership.nodes, *sorted(self._joining))
-        told = tuple(node for node in dict.fromkeys(everybody) if node != self.node)
-        effects.append(Send(to=told, message=message))
-        if self._changing is not None:
-            effects.append(self._answer(self._changing.gateway, self._changing.request))
-            self._changing = None
-        self.phase = Phase.PREPARING
-        self._stop_at(Slot(0), None)
-        self.open = {}
-        self._open_bytes = 0
-        self._prepare_tries = 0
-        self._gathering = Gathering(self.ballot, Slot(message.slot + 1), Slot(0))
-        return [
-            *effects,
-            CancelTimer(name="resend"),
-            CancelTimer(name="heartbeat"),
-            CancelTimer(name=CHANGE),
-            Send(to=self.membership.acceptors, message=self._prepare(self._gathering)),
-            SetTimer(name="prepare", after_ms=self._timeouts.resend_ms),
-        ]
 
     # ------------------------------------------------------------ status
 

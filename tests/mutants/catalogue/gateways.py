@@ -64,7 +64,7 @@ SEQUENCE_REUSED = Mutant(
             "        self.sequence = self._acknowledged\n"
             "        effects: list[Effect] = [found]\n"
             "        for flight in flights.values():\n"
-            '            effects.extend(self._fail(flight, _unknown("another leads"), now_ms))\n'
+            '            effects.extend(self._fail(flight, unknown("another leads"), now_ms))\n'
             "        return effects\n",
         ),
     ),
@@ -107,8 +107,8 @@ UNKNOWN_TOLD_AS_DEFINITE = Mutant(
     changes=(
         change(
             "core/gateway.py",
-            "effects.extend(self._fail(flight, _unknown(why), now_ms))",
-            'effects.extend(self._fail(flight, _unavailable("write", why), now_ms))',
+            "effects.extend(self._fail(flight, unknown(why), now_ms))",
+            'effects.extend(self._fail(flight, unavailable("write", why), now_ms))',
         ),
     ),
     killers=(DUELS,),

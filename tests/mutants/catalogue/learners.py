@@ -151,7 +151,7 @@ READ_SKIPS_QUORUM = Mutant(
     fault="A read goes by what the first acceptor says that answers.",
     changes=(
         change(
-            "core/learner.py",
+            "core/reading.py",
             "        if not self.view.membership.is_quorum(self._heights):\n"
             "            return []\n",
             "",
@@ -180,7 +180,7 @@ READ_BEFORE_APPLIED = Mutant(
     fault="A read is answered before the slot that it waits for is applied.",
     changes=(
         change(
-            "core/learner.py",
+            "core/reading.py",
             "while self._waiting and self._waiting[0][0] <= self.machine.applied:",
             "while self._waiting:",
         ),
@@ -194,7 +194,7 @@ READ_JOINS_A_ROUND = Mutant(
     fault="A read counts on answers that were given before it arrived.",
     changes=(
         change(
-            "core/learner.py",
+            "core/reading.py",
             "            self._held.add(key)\n"
             "            self._gathered.append(Waiting(sender, message, now_ms))\n",
             "            self._held.add(key)\n            held = self._asking or self._gathered\n"
@@ -210,7 +210,7 @@ ROUND_NOT_CHECKED = Mutant(
     fault="An acceptor's answer to an earlier round counts in the present one.",
     changes=(
         change(
-            "core/learner.py",
+            "core/reading.py",
             "        if message.round != self._round or not self._asking:\n",
             "        if not self._asking:\n",
         ),

@@ -103,7 +103,7 @@ NOT_DRAINED = Mutant(
     fault="A change is proposed while earlier slots are open.",
     changes=(
         change(
-            "core/proposer.py",
+            "core/reconfiguring.py",
             "        if changing.step is Step.DRAINING and drained and not lacking:\n",
             "        if changing.step is Step.DRAINING and not lacking:\n",
         ),
@@ -142,7 +142,7 @@ NO_PHASE_1_AFTER_A_CHANGE = Mutant(
     fault="After a change the leader goes on without the promises of the new members.",
     changes=(
         change(
-            "core/proposer.py",
+            "core/reconfiguring.py",
             "        self.phase = Phase.PREPARING\n        self._stop_at(",
             "        if self.phase is Phase.LEADING:\n"
             "            self._stop_at(Slot(0), None)\n"
@@ -347,7 +347,7 @@ READ_OVER_A_CHANGE = Mutant(
     fault="A read is answered although the members have changed since its quorum answered.",
     changes=(
         change(
-            "core/learner.py",
+            "core/reading.py",
             "            if epoch != self.view.epoch:\n",
             "            if epoch > self.view.epoch:\n",
         ),
@@ -451,7 +451,7 @@ ANSWERS_WHEN_PROPOSED = Mutant(
     fault="An operator is told that a change is made when it is merely proposed.",
     changes=(
         change(
-            "core/proposer.py",
+            "core/reconfiguring.py",
             "            return self._propose_next(packed(changing.change), now_ms)\n",
             "            return [\n"
             "                *self._propose_next(packed(changing.change), now_ms),\n"
@@ -473,7 +473,7 @@ ANOTHERS_CHANGE = Mutant(
     fault="A leader says that its change is made when another leader's was, in the same slot.",
     changes=(
         change(
-            "core/proposer.py",
+            "core/reconfiguring.py",
             "            and (change.epoch, change.members) == (message.epoch, message.members)\n",
             "",
         ),
@@ -492,7 +492,7 @@ REFUSED_BY_ANOTHER = Mutant(
     fault="A client is told that a change is not made, which an earlier leader may have proposed.",
     changes=(
         change(
-            "core/gateway.py",
+            "core/asking.py",
             "if asked is None or (message.error and len(asked.ballots) > 1):",
             "if asked is None:",
         ),

@@ -265,7 +265,7 @@ REOPENS_WITH_NO_OP = Mutant(
     fault="A slot that a learner is stuck at is proposed again with a no-op.",
     changes=(
         change(
-            "core/proposer.py",
+            "core/reopening.py",
             "effects.extend(self._propose(Slot(slot), value, now_ms))",
             "effects.extend(self._propose(Slot(slot), NO_OP, now_ms))",
         ),
@@ -417,7 +417,7 @@ NEVER_REOPENS = Mutant(
     fault="A leader does not help a learner that cannot get past a slot.",
     changes=(
         change(
-            "core/proposer.py",
+            "core/reopening.py",
             "        if self.phase is not Phase.LEADING or message.last < message.first:\n",
             "        if message:\n",
         ),

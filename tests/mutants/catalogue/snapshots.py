@@ -225,7 +225,7 @@ READS_WHILE_BEHIND = Mutant(
     fault="A learner that waits for a snapshot answers reads from what it has applied so far.",
     changes=(
         change(
-            "core/learner.py",
+            "core/reading.py",
             "        while self._waiting and self._waiting[0][0] <= self.machine.applied:\n",
             "        while self._waiting and (\n"
             "            self._waiting[0][0] <= self.machine.applied or self._behind_the_log()\n"

@@ -32,7 +32,8 @@ from paxos.core.effects import Event as RoleEvent
 from paxos.core.errors import InvariantViolation
 from paxos.core.learner import Learner
 from paxos.core.messages import Canvass, CanvassReply, Nack, Outcome, Promise, Submit, Unstick
-from paxos.core.proposer import Phase, Proposer
+from paxos.core.office import Phase
+from paxos.core.proposer import Proposer
 from paxos.core.quorum import Membership
 from paxos.core.settings import Settings
 from paxos.core.snapshotting import Restoring
