@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.core.builders import (
     A1,
@@ -37,6 +38,7 @@ from paxos.core.effects import (
     Promised,
     SnapshotFailed,
     SnapshotInfo,
+    Stamped,
     WritePart,
 )
 from paxos.core.errors import InvariantViolation
@@ -66,6 +68,7 @@ from paxos.core.messages import (
 from paxos.core.settings import Settings
 from paxos.core.types import Ballot, NodeId, Slot
 from paxos.sim.world import membership_of
+from paxos.storage.memory import MemoryJournal
 
 DATA = b"0123456789"
 
@@ -634,3 +637,18 @@ def test_the_log_is_cut_by_the_members_of_now_when_they_have_changed() -> None:
     bench.receive(P1, configuration(1, slot=3, acceptors=(A1, A2, A3, A4)))
     assert records(bench.receive(A2, kept_by(2))) == []
     assert records(bench.receive(A4, kept_by(2))) == [Cut(slot=Slot(2))]
+
+
+def test_an_acceptor_that_is_alone_is_whole_by_its_own_votes_whoever_leads() -> None:
+    """A quorum by itself asks nobody, and a cluster of one acceptor can grow."""
+    alone = msgspec.structs.replace(membership_of(), acceptors=(A1,))
+    journal = MemoryJournal()
+    journal.append(Stamped(cluster="c1", node=A1, phase="open", acceptors=(A1,)))
+    journal.append(entry(1))
+    journal.append(entry(2))
+    journal.sync()
+    journal = journal.crash()
+    bench = Bench(Acceptor(A1, alone, Settings(), journal, journal.recovered, Kept()), journal)
+    bench.start()
+    told, _ = ask_whole(bench, 2, ballot=202)
+    assert told == 2

@@ -64,6 +64,8 @@ class Changing:
         self.request = request
         self.change = change
         self.step = Step.ASKING
+        self.asked = Slot(0)
+        """Up to which slot members were last asked whether they are whole."""
         self.since_ms = now_ms
         self._new = membership_of(change.members, old.discovery)
         self._joining = frozenset(self._new.acceptors) - frozenset(old.acceptors)
@@ -84,6 +86,13 @@ class Changing:
         if whole >= self._joining and self._new.is_quorum(whole):
             return ()
         return tuple(a for a in self._new.acceptors if a not in whole)
+
+    @property
+    def answered(self) -> bool:
+        """Whether enough were whole up to where they were last asked about. More is decided
+        meanwhile: who answers is a round trip behind, and near enough to go on.
+        """
+        return not self.lacking(self.asked)
 
     def out_of_time(self, now_ms: float) -> bool:
         """Tell whether this step has taken too long."""

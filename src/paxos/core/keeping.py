@@ -429,6 +429,8 @@ class Keeping:
             end = Slot(end + 1)
         self._first, self._last, self._votes = slot, end, {}
         self.chosen.clear()
+        if not self._answers_needed:
+            return self._judge()  # a quorum by itself: there is nobody to ask
         return [Send(to=self._others, message=AskVotes(first=slot, last=end))]
 
     def _whole(self, slot: Slot, ballot: Ballot | None) -> bool:
@@ -465,9 +467,16 @@ class Keeping:
         # An answer to an earlier and shorter question speaks for that alone.
         self._last = min(self._last, message.last)
         self._votes[sender] = dict(message.votes)
+        return self._judge() if len(self._votes) >= self._answers_needed else []
+
+    @property
+    def _answers_needed(self) -> int:
+        """How many others make a quorum, with this acceptor where it is a member."""
         members = self._view.membership
-        if len(self._votes) < members.quorum_size - (self._node in members.acceptors):
-            return []
+        return members.quorum_size - (self._node in members.acceptors)
+
+    def _judge(self) -> list[Effect]:
+        """A quorum has told: the highest ballot of each slot is the choice."""
         self.chosen.clear()
         for votes in (dict(self._log.votes(self._first, self._last)), *self._votes.values()):
             for slot, ballot in votes.items():

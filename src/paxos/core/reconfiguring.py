@@ -84,6 +84,7 @@ class Reconfiguring(Office):
         if change is None:
             return [self._answer(sender, message.request)]
         self._changing = Changing(sender, message.request, change, self.membership, now_ms)
+        self._changing.asked = self.decided
         return [
             Trace(
                 what="change_asked",
@@ -123,7 +124,7 @@ class Reconfiguring(Office):
         changing = self._changing
         if changing is None or changing.step is Step.PROPOSED or self.phase is not Phase.LEADING:
             return []
-        if changing.step is Step.ASKING and not changing.lacking(self.decided):
+        if changing.step is Step.ASKING and changing.answered:
             changing.go_on(Step.DRAINING, now_ms)
             ask = True
         drained = not self.open and self.decided + 1 == self.next_slot
@@ -134,6 +135,7 @@ class Reconfiguring(Office):
             return self._propose_next(packed(changing.change), now_ms)
         if not ask:
             return []
+        changing.asked = self.decided
         whole = AskWhole(ballot=self.ballot, decided=self.decided, epoch=self.view.epoch)
         effects: list[Effect] = [SetTimer(name=CHANGE, after_ms=CHANGE_TICK_MS)]
         return [*effects, Send(to=lacking, message=whole)] if lacking else effects

@@ -433,8 +433,8 @@ JOINS_BY_F_ANSWERS = Mutant(
     changes=(
         change(
             "core/keeping.py",
-            "if len(self._votes) < members.quorum_size - (self._node in members.acceptors):",
-            "if len(self._votes) < members.quorum_size - 1:",
+            "return members.quorum_size - (self._node in members.acceptors)",
+            "return members.quorum_size - 1",
         ),
     ),
     killers=(

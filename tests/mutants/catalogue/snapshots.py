@@ -105,8 +105,8 @@ CATCHES_UP_BY_ONE_ANSWER = Mutant(
     changes=(
         change(
             "core/keeping.py",
-            "if len(self._votes) < members.quorum_size - (self._node in members.acceptors):",
-            "if len(self._votes) < members.quorum_size - (self._node in members.acceptors) - 1:",
+            "return members.quorum_size - (self._node in members.acceptors)",
+            "return members.quorum_size - (self._node in members.acceptors) - 1",
         ),
     ),
     killers=(
