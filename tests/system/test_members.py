@@ -263,6 +263,25 @@ def test_an_acceptor_is_replaced_whatever_became_of_its_volume(
     cluster.wait_until_all_ready()
 
 
+def test_an_acceptor_may_lose_its_volume_again_and_again(new_cluster: NewCluster) -> None:
+    """Blank, it does not know which life it was; it hears that the cluster lives all the same."""
+    cluster = new_cluster(SETTINGS)
+    with Load(cluster) as load:
+        for life in (1, 2):
+            load.go_on()
+            cluster.hold("acceptor-3")
+            shutil.rmtree(cluster.volume("acceptor-3"))
+            cluster.release("acceptor-3")
+            wait_until(
+                lambda: cluster.status("acceptor-3").get("phase") == "barred", "it does not vote"
+            )
+            reason = cluster.status("acceptor-3")["reason"]
+            assert "paxos member replace acceptor-3" in reason
+            assert member(cluster, "replace", "acceptor-3")["node"] == f"acceptor-3.{life}"
+        load.go_on()
+        load.verify()
+
+
 def test_a_replacement_goes_on_where_it_was_interrupted(new_cluster: NewCluster) -> None:
     """member_local.py: every step looks at what is there first."""
     cluster = new_cluster(SETTINGS)

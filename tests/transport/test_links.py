@@ -672,3 +672,51 @@ def test_a_link_of_an_older_version_is_closed_when_more_is_needed(play: Play) ->
         await until(lambda: len(acceptor.reasons) > 1, "and refused when it dials again")
 
     play(test)
+
+
+def test_a_lonely_acceptor_dials_those_that_would_dial_another(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An acceptor that has lost its volume does not know that it was acceptor-3.1: nobody dials
+    acceptor-3, and it must hear that the cluster lives (DESIGN rule 8).
+    """
+    monkeypatch.setattr(links_module, "LONELY_SECONDS", 0.01)
+
+    async def test(net: Net) -> None:
+        one = await net.station(A1, cluster="c1")
+        later = NodeId("acceptor-3.1")
+        one.links.relink(members(A1, A2, later))
+        lonely = [True]
+        three = await net.station(A3, lonely=lambda: lonely[0])
+        net.ports[later] = net.ports[A3]
+        await until(lambda: three.connected and one.connected, "it has dialed")
+        await until(lambda: any(peer.cluster == "c1" for peer in three.connected), "it lives")
+        assert three.links.connected[A1].dialed
+        await until(lambda: "this is acceptor-3, not acceptor-3.1" in three.reasons, "no other did")
+        # One that votes again leaves it to the others.
+        lonely[0] = False
+        one.links.connected[A3].abort()
+        await until(lambda: three.disconnected, "the link breaks")
+        await until(lambda: three.links._dialers[A1].done(), "it dials no more")
+
+    play(test)
+
+
+def test_lonely_acceptors_make_one_link_each_when_they_are_founded(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """links.py: nobody dials while a link stands."""
+    monkeypatch.setattr(links_module, "LONELY_SECONDS", 0.0)
+
+    async def test(net: Net) -> None:
+        stations = [await net.station(node, lonely=lambda: True) for node in (A1, A2, A3)]
+        await until(
+            lambda: all(len(one.links.connected) == 2 for one in stations), "everybody is linked"
+        )
+        await until(lambda: not any(one.links._unproven for one in stations), "all is decided")
+        for one in stations:
+            for other in stations:
+                one.send(other.node, vote(1))
+        await until(lambda: all(len(one.messages) == 2 for one in stations), "messages pass")
+
+    play(test)

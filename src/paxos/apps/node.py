@@ -161,6 +161,7 @@ class _Process:
             link_bytes_max=settings.limits.link_bytes_max,
             wire_version=wire_version(os.environ),
             needs=partial(_version_needed, role),
+            lonely=partial(_lonely, role),
         )
         if self._snapshots is not None:
             stream = partial(encode, self._machine) if self._role is Role.LEARNER else None
@@ -276,6 +277,11 @@ class _Process:
             traceback.print_exception(error, file=sys.stderr)
             sys.stderr.flush()
         os._exit(FAILED)
+
+
+def _lonely(role: AnyRole) -> bool:
+    """Tell whether others may know this node by another name, that of a life it has forgotten."""
+    return isinstance(role, Acceptor) and not role.voting and not role.joining
 
 
 def _version_needed(role: AnyRole, peer: NodeId) -> int:

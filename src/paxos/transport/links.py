@@ -42,6 +42,8 @@ from .versions import WIRE_VERSION, WIRE_VERSION_MIN, Speaker, disagreement, kno
 HANDSHAKE_SECONDS = 3.0
 REDIAL_SECONDS_MIN = 0.05
 REDIAL_SECONDS_MAX = 0.5
+LONELY_SECONDS = 1.0
+"""How long a lonely node waits for those that usually dial it, before it dials them itself."""
 UNPROVEN_CONNECTIONS_MAX = 256
 DEAD_PEER_MS = 3000
 WRITE_HIGH_WATER_BYTES = 4 * 1024 * 1024
@@ -253,7 +255,9 @@ class Links:
     """All links of one node. `membership` is that of the founding; `relink` tells a newer one.
 
     `wire_version` is the version of the messages that it speaks at most; `needs` is the version
-    that a peer must speak at least, and may rise while the node runs. `dropped` counts messages for
+    that a peer must speak at least, and may rise while the node runs. While a node is `lonely`,
+    others may know it by another name (an acceptor that has lost its volume does not know which
+    life it was): it dials whoever of its role does not dial it. `dropped` counts messages for
     nodes without a link, `withheld` those that were newer than what the peer speaks.
     """
 
@@ -273,6 +277,7 @@ class Links:
         link_bytes_max: int,
         wire_version: int = WIRE_VERSION,
         needs: Callable[[NodeId], int] = lambda _: WIRE_VERSION_MIN,
+        lonely: Callable[[], bool] = lambda: False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.events = events
@@ -289,6 +294,7 @@ class Links:
         self._addresses = addresses
         self._wire_version = wire_version
         self._needs = needs
+        self._lonely = lonely
         self._founding = membership.acceptors
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(
@@ -334,12 +340,19 @@ class Links:
 
     def _dial_members(self) -> None:
         """Dial those that this node dials, and no others."""
-        wanted = dialed_by(self._node, self._membership)
+        usual = dialed_by(self._node, self._membership)
+        unusual = tuple(
+            node
+            for node in (self._membership.acceptors if self._lonely() else ())
+            if node not in usual and place_of(node) != place_of(self._node)
+        )
+        wanted = (*usual, *unusual)
         for node in [node for node in self._dialers if node not in wanted]:
             self._dialers.pop(node).cancel()
         for node in wanted:
             if node not in self._dialers:
-                self._dialers[node] = self.loop.create_task(self._dial_forever(node))
+                dialing = self._dial_forever(node) if node in usual else self._dial_lonely(node)
+                self._dialers[node] = self.loop.create_task(dialing)
 
     async def stop(self) -> None:
         """Stop listening and dialing, close every link."""
@@ -350,10 +363,15 @@ class Links:
         for link in (*self._links.values(), *self._unproven):
             link.close()
 
-    async def _dial_forever(self, node: NodeId) -> None:
+    async def _dial_lonely(self, node: NodeId) -> None:
+        """Keep one link to a node that usually dials, for as long as this one is lonely."""
+        await asyncio.sleep(LONELY_SECONDS)
+        await self._dial_forever(node, self._lonely)
+
+    async def _dial_forever(self, node: NodeId, wanted: Callable[[], bool] = lambda: True) -> None:
         """Keep one link to a node; wait longer after each failure, up to half a second."""
         delay = REDIAL_SECONDS_MIN
-        while True:
+        while wanted():
             while (standing := self._standing(node)) is not None:
                 await asyncio.shield(standing.closed)
             for host, port in self._addresses(node):
