@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-OFFSET = 5000
+OFFSET = 15580
+"""Where no other test has a port, as that of the READMEs (test_readme.py)."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
