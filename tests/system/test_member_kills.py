@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("system"), pytest.mark.t
 
 CLUSTER = {"limits": {"snapshot_log_slots": 150}, "timeouts": {"upkeep_ms": 50}}
 
-ROUNDS = 25
+ROUNDS = 15
 COMMAND_S = 3.0
 """Replacing an acceptor takes about so long here: the kills fall into every part of it."""
 
