@@ -17,7 +17,7 @@ from .upkeep import AcceptorUpkeep, LearnerUpkeep, restoring
 NO_MEMBER = "it is no member of the cluster (any more)"
 """Why a node is not ready that the configuration in force does not name."""
 
-SUMMARY_CHARACTERS_MAX = 200
+SUMMARY_CHARACTERS_MAX = 300
 """How long a node's line in discovery's table may be."""
 
 
