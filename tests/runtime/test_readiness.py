@@ -7,7 +7,7 @@ import pytest
 
 from paxos.core.messages import SnapshotPart
 from paxos.core.types import NodeId, Slot
-from paxos.runtime.readiness import judge, summary
+from paxos.runtime.readiness import SUMMARY_CHARACTERS_MAX, judge, summary
 from paxos.runtime.upkeep import AcceptorUpkeep
 from paxos.sim.world import World
 
@@ -154,7 +154,7 @@ def test_a_node_says_what_holds_its_log_back_when_it_registers(world: World) -> 
     assert summary(acceptor, held) == f"{summary(acceptor)}; {held.text}"
     assert summary(acceptor, free) == summary(acceptor)
     long = msgspec.structs.replace(held, text="x" * 1000)
-    assert len(summary(acceptor, long)) == 200
+    assert len(summary(acceptor, long)) == SUMMARY_CHARACTERS_MAX
 
 
 def test_an_acceptor_says_where_its_log_begins_when_it_has_been_cut() -> None:
@@ -180,4 +180,4 @@ def test_an_acceptor_that_does_not_vote_says_so_shortly_when_it_registers() -> N
     """DESIGN rule 10: what goes into messages is bounded."""
     role, _ = fresh("acceptor-1")
     assert summary(role).startswith("does not vote: its volume is blank")
-    assert len(summary(role)) <= 200
+    assert len(summary(role)) <= SUMMARY_CHARACTERS_MAX
