@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("system"), pytest.mark.t
 CLUSTER = {"limits": {"snapshot_log_slots": 150}, "timeouts": {"upkeep_ms": 50}}
 
 ROUNDS = 15
-COMMAND_S = 3.0
-"""Replacing an acceptor takes about so long here: the kills fall into every part of it."""
+COMMAND_S = 1.0
+"""Replacing an acceptor takes about so long: the kills fall into every part of it."""
 
 
 def test_nothing_is_lost_when_everything_is_killed_while_members_change(
