@@ -497,6 +497,7 @@ reset() {
     down
     # By label and not by name: a volume that merely begins with paxos_ is somebody's own.
     read -r -a volumes <<<"$(docker volume ls --quiet --filter "$(of_stack)" | tr '\n' ' ')"
+    forget_jobs
     if [[ ${#volumes[@]} -gt 0 ]]; then
         docker volume rm "${volumes[@]}" >/dev/null
     fi
@@ -532,7 +533,16 @@ on_volume_of() {
     docker service ps --format '{{.CurrentState}}' "$job" 2>/dev/null | grep -q '^Complete' || answer=1
     docker service logs --raw "$job" 2>&1 | sed 's/^/swarm:   /' >&2 || true
     docker service rm "$job" >/dev/null 2>&1 || true
+    forget_jobs
     return "$answer"
+}
+
+# The containers of jobs that are done: the engine may keep them, and with them their volumes, though
+# the service is gone. On this machine; elsewhere they are in nobody's way but reset's.
+forget_jobs() {
+    local containers
+    mapfile -t containers < <(docker ps --all --quiet --filter status=exited --filter "name=^${STACK}_on-")
+    [[ ${#containers[@]} == 0 ]] || docker rm "${containers[@]}" >/dev/null 2>&1 || true
 }
 
 scale() { docker service scale --detach=false "${STACK}_$1=$2" >/dev/null 2>&1 || true; }
