@@ -231,7 +231,7 @@ class Acceptor:
             case Configuration():
                 return self._on_configuration(message)
             case AskConfiguration():
-                return self._told(sender)
+                return self.view.told(sender)
             case (
                 Accept(epoch=epoch)
                 | Heartbeat(epoch=epoch)
@@ -422,7 +422,7 @@ class Acceptor:
         if message.decided > self.decided:
             self.decided, self._claimed = message.decided, max(message.ballot, self._claimed)
         if message.epoch < self.view.epoch:
-            return self._told(sender)  # it must not count on a quorum of other members
+            return self.view.told(sender)  # it must not count on a quorum of other members
         reply = HeartbeatReply(ballot=message.ballot, round=message.round)
         return [Send(to=(sender,), message=reply)]
 
@@ -487,9 +487,6 @@ class Acceptor:
         return effects
 
     # ------------------------------------------------------------ members
-
-    def _told(self, sender: NodeId) -> list[Effect]:
-        return [Send(to=(sender,), message=self.view.configuration)] if self.view.epoch else []
 
     def _on_configuration(self, message: Configuration) -> list[Effect]:
         """Take a newer configuration in; vote from now on, or no more, where it says so.
@@ -613,7 +610,7 @@ class Acceptor:
     def _on_connected(self, peer: NodeId, cluster: str) -> list[Effect]:
         if cluster and role_of(peer) in (Role.PROPOSER, Role.LEARNER):
             self._living[peer] = cluster
-        told = self._told(peer)
+        told = self.view.told(peer)
         if self.joining:
             join = Send(to=(peer,), message=Joining())
             return [*told, join] if role_of(peer) is Role.PROPOSER else told

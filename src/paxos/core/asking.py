@@ -53,9 +53,6 @@ class Asking(metaclass=ABCMeta):
     @abstractmethod
     def _switch_learner(self, learner: NodeId | None, now_ms: float) -> list[Effect]: ...
 
-    def _told(self, peer: NodeId) -> list[Effect]:
-        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
-
     def _on_client_change(self, event: ClientChange, now_ms: float) -> list[Effect]:
         """Ask the leader for a change of the members, until it is so or time is up."""
         if len(self._changes) >= CHANGES_MAX:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .effects import Effect, Send
 from .messages import Change, Configuration, Members
 from .quorum import Membership
 from .types import NO_BALLOT, NO_SLOT, Ballot, NodeId, Slot, place_of
@@ -119,6 +120,10 @@ class View:
             return False
         self.configuration, self.membership = configuration, membership
         return True
+
+    def told(self, peer: NodeId) -> list[Effect]:
+        """Tell a node which configuration this is, once there was a change."""
+        return [Send(to=(peer,), message=self.configuration)] if self.epoch else []
 
     def successor(self, node: NodeId) -> NodeId | None:
         """Return the member that has the place of a node that is none itself."""

@@ -74,18 +74,15 @@ class Discovery:
             case Received(message=Configuration() as message):
                 return self._on_configuration(message)
             case Received(sender=sender, message=AskConfiguration()):
-                return self._told(sender)
+                return self.view.told(sender)
             case Connected(peer=peer):
-                return self._told(peer)
+                return self.view.told(peer)
             case Start() | TimerFired():
                 return [*self._forget(now_ms), self._timer()]
             case Drained():
                 return []
             case _:
                 return []
-
-    def _told(self, peer: NodeId) -> list[Effect]:
-        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
 
     def _on_configuration(self, message: Configuration) -> list[Effect]:
         if not self.view.adopt(message):

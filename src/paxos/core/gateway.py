@@ -181,7 +181,7 @@ class Gateway(Asking):
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms, dice)
             case Connected(peer=peer, cluster=cluster):
-                return [*self._told(peer), *self._on_connected(peer, cluster, now_ms)]
+                return [*self.view.told(peer), *self._on_connected(peer, cluster, now_ms)]
             case ClientChange():
                 return self._on_client_change(event, now_ms)
             case Disconnected(peer=peer):
@@ -219,7 +219,7 @@ class Gateway(Asking):
             case Configuration():
                 return self._on_configuration(message, now_ms)
             case AskConfiguration():
-                return self._told(sender)
+                return self.view.told(sender)
             case MembersChanged():
                 return self._on_members_changed(message)
             case _:

@@ -194,7 +194,7 @@ class Learner(Reading):
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms)
             case Connected(peer=peer):
-                return [*self._told(peer), *self._on_connected(event)]
+                return [*self.view.told(peer), *self._on_connected(event)]
             case Disconnected(peer=peer):
                 self._subscribers.pop(peer, None)
                 if peer == self._fetching:
@@ -274,7 +274,7 @@ class Learner(Reading):
             case Configuration():
                 return self._on_configuration(message, now_ms)
             case AskConfiguration():
-                return self._told(sender)
+                return self.view.told(sender)
             case _:
                 assert_never(message)
 
@@ -603,9 +603,6 @@ class Learner(Reading):
         return self.snapshotting.take(self.machine.applied, stretch)
 
     # ------------------------------------------------------------ members
-
-    def _told(self, peer: NodeId) -> list[Effect]:
-        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
 
     def _new_bit(self, acceptor: NodeId) -> int:
         """Return the bit of an acceptor that was not heard of before: a member to be, perhaps."""

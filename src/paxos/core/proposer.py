@@ -222,7 +222,7 @@ class Proposer(Reconfiguring, Reopening):
             case Configuration():
                 return self._on_configuration(message, now_ms, dice)
             case AskConfiguration():
-                return self._told(sender)
+                return self.view.told(sender)
             case Joining():
                 return self._on_joining(sender)
             case Whole():
@@ -253,7 +253,7 @@ class Proposer(Reconfiguring, Reopening):
     def _on_connected(self, event: Connected, now_ms: float) -> list[Effect]:
         peer, cluster = event.peer, event.cluster
         role = role_of(peer)
-        effects: list[Effect] = self._told(peer)
+        effects: list[Effect] = self.view.told(peer)
         if event.version < CHANGE_VERSION and role is not Role.DISCOVERY:
             self._older.add(peer)
         else:

@@ -26,9 +26,6 @@ from .types import NodeId, Role, Slot, role_of
 class Reconfiguring(Office):
     """The part of a proposer's step that has to do with members."""
 
-    def _told(self, peer: NodeId) -> list[Effect]:
-        return [Send(to=(peer,), message=self.view.configuration)] if self.view.epoch else []
-
     def _stop_at(self, barrier: Slot, change: Change | None) -> None:
         """Propose nothing after a slot with a change until that is chosen; 0: nothing is in the
         way."""
@@ -53,7 +50,7 @@ class Reconfiguring(Office):
 
     def _on_joining(self, sender: NodeId) -> list[Effect]:
         if sender in self.membership.acceptors:
-            return self._told(sender)  # it missed that it has become one
+            return self.view.told(sender)  # it missed that it has become one
         if role_of(sender) is Role.ACCEPTOR:
             self._joining |= {sender}
         return []
