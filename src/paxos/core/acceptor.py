@@ -356,8 +356,10 @@ class Acceptor:
             self.decided, self._claimed = message.decided, max(ballot, self._claimed)
         votes = self._vote(sender, message)
         if slot <= self.log.base:
-            # Decided, and cut off: a ballot that gets here can only propose what was chosen
-            # (P2b), and there is nothing to keep but the promise.
+            # Decided, and cut off: there is nothing to keep but the promise. A ballot above the
+            # one that chose it proposes the same value (P2b). One below it, in an Accept that was
+            # long on its way to an acceptor that has only seen the snapshot, may propose another;
+            # that gets no quorum, because the later one's quorum has promised.
             if ballot == self.promised:
                 return votes
             self.promised = ballot

@@ -314,13 +314,14 @@ class Oracle:
     def _on_vote(self, node: SimulatedNode, slot: Slot, ballot: Ballot) -> None:
         value = self._proposed.get(slot, {}).get(ballot)
         if node.journal is not None and slot <= node.journal.durable_base:
-            # Cut off: it is chosen, and a vote for anything else would show in `_choose`.
-            chosen = self.chosen.get(slot)
+            # Cut off: it is chosen. At a ballot below the one at which it was chosen, an Accept
+            # that was long on its way may hold another value: a vote for that is true and too few.
             self._check(
-                chosen is not None and chosen[1] == value,
+                slot in self.chosen,
                 f"{node.name} tells a vote for slot {slot} at ballot {ballot}, which it has cut "
-                "off, and another value was chosen there",
+                "off and which is not chosen",
             )
+            self._add_vote(node.name, slot, ballot, value)
             return
         entry = node.journal.durable_entry(slot) if node.journal else None
         # One turn may vote twice in a slot: then the disk holds the later vote.
@@ -332,8 +333,10 @@ class Oracle:
         )
         voted = self._voted.setdefault(node.name, {})
         voted[slot] = max(ballot, voted.get(slot, NO_BALLOT))
-        votes = self._votes.setdefault((slot, ballot), set())
-        votes.add(node.name)
+        self._add_vote(node.name, slot, ballot, value)
+
+    def _add_vote(self, name: NodeId, slot: Slot, ballot: Ballot, value: bytes | None) -> None:
+        self._votes.setdefault((slot, ballot), set()).add(name)
         if value is not None:
             self._count(slot, ballot, value)
 
