@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
-import platform
 import signal
 import subprocess
 import sys
@@ -21,35 +19,13 @@ from .clusters.base import Cluster
 from .clusters.catalogue import CLUSTERS
 from .clusters.paxos import settings_that_differ
 from .errors import BenchmarkError
+from .machine import describe_machine
 from .options import HERE, parse, wishes_of
 from .progress import clock, say
 from .records import Run
 from .runner import Runner
 
 _INTERRUPTED = 130
-
-
-def describe_machine(data: Path) -> dict[str, str]:
-    """Return what the figures depend on: processor, memory, kernel, the data's file system."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    memory_kib = int(Path("/proc/meminfo").read_text(encoding="utf-8").split()[1])
-    file_system = subprocess.run(
-        ["stat", "--file-system", "--format=%T", data], capture_output=True, text=True, check=True
-    )
-    return {
-        "processor": f"{len(os.sched_getaffinity(0))} cores, {cpu}",
-        "memory": f"{memory_kib / 1024 / 1024:.1f} GiB",
-        "kernel": platform.release(),
-        "file system": file_system.stdout.strip(),
-        "python": f"{platform.python_version()}, {Path(sys.executable).resolve()}",
-    }
 
 
 def main(words: list[str] | None = None) -> int:

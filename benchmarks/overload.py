@@ -15,7 +15,6 @@ Three questions, to this system alone:
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .clusters.base import Cluster
-from .errors import BenchmarkError
+from .door import ask, command, connected
 from .generator import Load, Result, RunningLoad, Timing, size_title
 from .records import NeighbourRecord, OverloadRecord
 
@@ -51,7 +50,6 @@ KEPT_MIN = 0.8
 NEIGHBOUR_OUTSTANDING = 4
 LARGE_READS = 5000
 READER_PAUSE_S = 1.0
-_ANSWER_S = 10.0
 _BIG_KEY = b"overload:big"
 _FLOODS = ", floods"
 
@@ -123,7 +121,7 @@ def measure_neighbours(
 ) -> Iterator[NeighbourRecord]:
     """Yield what a well-behaved client sees alone and beside each disturbance."""
     door = cluster.endpoints()[0]
-    _set(door, _BIG_KEY, b"x" * LARGE_VALUE_BYTES)
+    ask(door, b"SET", _BIG_KEY, b"x" * LARGE_VALUE_BYTES)
     for name, disturb in _disturbances(cluster, door).items():
         for op in ("write", "read"):
             load = Load(op, NEIGHBOUR_OUTSTANDING, few=False)
@@ -167,8 +165,8 @@ def _flooded(cluster: Cluster, door: str) -> Iterator[None]:
 def _asked(door: str, pause_s: float | None) -> Iterator[None]:
     """A client asks for far more than it takes: a byte in every `pause_s`, or nothing at all."""
     done = threading.Event()
-    request = _command(b"GET", _BIG_KEY) * LARGE_READS
-    with _connected(door) as asking:
+    request = command(b"GET", _BIG_KEY) * LARGE_READS
+    with connected(door) as asking:
         asking.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while request:
@@ -218,25 +216,6 @@ def _finished(running: RunningLoad) -> Result:
 
 def _errors(result: Result) -> str:
     return f"  {result.errors} errors: {result.first_error}" if result.errors else ""
-
-
-def _connected(door: str) -> socket.socket:
-    host, _, port = door.rpartition(":")
-    try:
-        return socket.create_connection((host, int(port)), timeout=_ANSWER_S)
-    except OSError as error:
-        raise BenchmarkError(f"no connection with {door}: {error}") from error
-
-
-def _command(*words: bytes) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words)
-
-
-def _set(door: str, key: bytes, value: bytes) -> None:
-    with _connected(door) as client:
-        client.sendall(_command(b"SET", key, value))
-        if (said := client.recv(1024)) != b"+OK\r\n":
-            raise BenchmarkError(f"{door} answered SET with {said!r}")
 
 
 def _gateways(cluster: Cluster) -> dict[str, int]:

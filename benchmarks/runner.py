@@ -69,7 +69,7 @@ class Runner:
         for turn, estimated_s in zip(self._turns, self._estimates_s, strict=True):
             cluster = self._clusters[turn.system]
             try:
-                with _stopped_afterwards(cluster):
+                with stopped_afterwards(cluster):
                     self._take(turn, cluster, estimated_s)
             except BenchmarkError as error:
                 failure = f"round {turn.round}, {turn.stage.name}, {turn.system}: {error}"
@@ -212,7 +212,7 @@ def _sleep_until(at_s: float) -> None:
 
 
 @contextmanager
-def _stopped_afterwards(cluster: Cluster) -> Iterator[None]:
+def stopped_afterwards(cluster: Cluster) -> Iterator[None]:
     """Stop the cluster at the end; further Ctrl-C meanwhile are not heard until it is done."""
     try:
         yield
