@@ -106,6 +106,11 @@ def memory_bytes(rollup: str) -> Memory:
     return Memory(_labelled(rollup, "Rss:") * 1024, _labelled(rollup, "Pss:") * 1024)
 
 
+def own_bytes(rollup: str) -> int:
+    """Return what nobody else shares, from the text of /proc/PID/smaps_rollup."""
+    return 1024 * sum(_labelled(rollup, label) for label in ("Private_Clean:", "Private_Dirty:"))
+
+
 def _labelled(text: str, label: str) -> int:
     for line in text.splitlines():
         if line.startswith(label):
@@ -178,3 +183,13 @@ def memory(processes: Mapping[str, int]) -> dict[str, Memory]:
         if rollup := _read(pid, "smaps_rollup"):
             found[name] = memory_bytes(rollup)
     return found
+
+
+def children_bytes(pid: int) -> int:
+    """Return what a process's children hold that they share with nobody, bytes; 0 without any.
+
+    A forked child shares with its parent what neither has changed since: what it holds alone is
+    what the fork has cost so far.
+    """
+    children = _read(pid, f"task/{pid}/children").split()
+    return sum(own_bytes(_read(int(child), "smaps_rollup")) for child in children)

@@ -105,6 +105,17 @@ class PaxosCluster(Cluster):
     def _nodes(self) -> dict[str, dict[str, Any]]:
         return dict(self._run().get("nodes", {}))
 
+    def volume(self, name: str) -> Path:
+        """Return the folder in which a node keeps what must last."""
+        return self._data / name
+
+    def state(self, name: str) -> dict[str, Any]:
+        """Return what a node's page says of it (`/state`). Raises BenchmarkError."""
+        status, state = ask_json(int(self._nodes()[name]["page_port"]), "/state")
+        if status != 200:
+            raise BenchmarkError(f"{name} does not tell its state")
+        return state
+
     def endpoints(self) -> list[str]:
         """Return the doors."""
         return [f"{HOST}:{n['door_port']}" for n in self._nodes().values() if n["door_port"]]
