@@ -7,7 +7,6 @@ the node cannot run as it is configured.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import random
@@ -115,7 +114,6 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         _raise_file_limit()
-        _prefer_throughput()
         secret = configuration.secret()
         recovered = Recovered()
         if self._role in (Role.ACCEPTOR, Role.PROPOSER, Role.LEARNER):
@@ -295,18 +293,6 @@ def _version_needed(role: AnyRole, peer: NodeId) -> int:
 def _slot_of_snapshot(chunks: Iterable[bytes]) -> Slot:
     """Return the slot of a snapshot's stream. Raises VolumeDamaged."""
     return verify(chunks).slot
-
-
-def _prefer_throughput() -> None:
-    """Let a process that wakes up wait until a running one has finished its turn.
-
-    A node that is interrupted between two of its messages, by the receiver of the first, sends the
-    second one late. Measured with all nodes on two cores: 1 to 7 % more writes, p99 5 to 15 %
-    lower (docs/performance.md). Needs no privilege; where it cannot be had, nothing is lost.
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _raise_file_limit() -> None:

@@ -3,8 +3,8 @@
 It forks each node from itself: what the nodes import is loaded once and its memory shared. On two
 cores, eleven nodes are ready after 1.0 s and use 122 MB together; as eleven programs of their own
 it was 2.4 s and 274 MB. For that reason it has no thread and no event loop of its own, and does
-nothing but wait for nodes to end, start them again after a pause that grows, and keep their logs
-from growing past a bound.
+nothing but wait for nodes to end, start them again after a pause that grows, keep their logs from
+growing past a bound, and look whether they have the processors to themselves (turns.py).
 
 It is not part of the store. Killed (`kill -9`), it leaves the nodes running, as an engine that
 is restarted leaves containers running; the next `paxos up` starts another one, which takes the
@@ -39,6 +39,7 @@ from . import layout, processes, run_file
 from .config import Configuration
 from .processes import Process
 from .run_file import NodeRun, Run
+from .turns import Turns
 
 NodeMain: TypeAlias = Callable[[Configuration, NodeId], int]
 """What a node's process runs; returns its exit status."""
@@ -58,7 +59,8 @@ STOP_ORDER = (Role.CLIENT, Role.PROPOSER, Role.LEARNER, Role.ACCEPTOR, Role.DISC
 """Those that take requests first, those that remember last."""
 LOG_BYTES_MAX = 8 * 1024 * 1024
 """A node's log is moved to NAME.log.1 at this size: at most twice as much is kept."""
-LOG_CHECK_S = 2.0
+LOOK_S = 2.0
+"""How often the logs and the processors are looked at."""
 
 
 class _Child:
@@ -125,6 +127,8 @@ class Supervisor:
         self._poll = select.poll()
         self._stopping = False
         self._look_again = False
+        self._turns = Turns()
+        self._looked_at_s = -LOOK_S
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -146,7 +150,7 @@ class Supervisor:
             self._wait()
             self._heed_layout()
             self._restart_due()
-            self._bound_logs()
+            self._look()
         self._stop_all()
         return 0
 
@@ -211,7 +215,7 @@ class Supervisor:
         children = self._children.values()
         due = [child.due_at_s for child in children if child.due_at_s is not None]
         due += [child.leaving_until_s for child in children if child.leaving_until_s is not None]
-        until_s = min([now + LOG_CHECK_S, *due])
+        until_s = min([now + LOOK_S, *due])
         for descriptor, _ in self._poll.poll(max(0.0, until_s - now) * 1000):
             if descriptor == self._wake_read:
                 os.read(self._wake_read, 4096)
@@ -274,6 +278,7 @@ class Supervisor:
                     self._watch(child, run.process)
                 except ProcessLookupError:
                     continue
+                self._turns.apply(run.pid)
                 child.ours = False
                 child.restarts = run.restarts
                 _say(f"{node} goes on as process {run.pid}")
@@ -317,6 +322,7 @@ class Supervisor:
         os.dup2(log, 2)
         os.close(log)
         processes.name_this_process(f"paxos node {node.replace('-', ' ')}")
+        self._turns.apply(0)
         status = 1
         try:
             status = self._node_main(self._configuration, node)
@@ -341,6 +347,21 @@ class Supervisor:
             _say(f"process {process.pid} had to be killed")
         run_file.remove(self._configuration.data_folder)
         _say("stopped")
+
+    # ------------------------------------------------------------ looking
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at_s < LOOK_S:
+            return  # woken by something else; a share of few milliseconds says nothing
+        self._looked_at_s = now
+        for child in self._children.values():
+            bound_log(log_folder(self._configuration) / f"{child.node}.log", LOG_BYTES_MAX)
+        children = self._children.values()
+        pids = [child.process.pid for child in children if child.process is not None]
+        if self._turns.look(pids):
+            crowded = self._turns.crowded
+            _say("other programs " + ("use all processors" if crowded else "leave room again"))
 
     # ------------------------------------------------------------ files
 
@@ -375,10 +396,6 @@ class Supervisor:
             restarts=child.restarts,
             exit=child.exit,
         )
-
-    def _bound_logs(self) -> None:
-        for child in self._children.values():
-            bound_log(log_folder(self._configuration) / f"{child.node}.log", LOG_BYTES_MAX)
 
 
 def bound_log(file: Path, bytes_max: int) -> None:
