@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 _SPARE = 1.05
-_STEPS = (1, 2, 2.5, 5, 10)
+_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+"""Tops of the vertical axis, times a power of ten."""
 
 
 def chart(

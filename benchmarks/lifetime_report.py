@@ -58,8 +58,9 @@ def _writes(writes: Writes) -> str:
         for node in figures.nodes(writes.samples, role):
             grown = figures.growth(_CURVES[what](writes.samples, node), writes.written)
             if grown is not None:
-                heights = (grown.highest, grown.third_quarter, grown.last_quarter)
-                cells = [f"{mib:.1f}" for mib in heights]
+                cells = [f"{grown.highest:.1f}"]
+                cells.append(f"{grown.third_quarter:.1f} ({grown.third_mean:.1f})")
+                cells.append(f"{grown.last_quarter:.1f} ({grown.last_mean:.1f})")
                 rows.append(
                     [f"{node}, {what}", *cells, f"{grown.ratio:.2f}", f"{grown.slope:+.2f}"]
                 )
@@ -80,8 +81,8 @@ def _told(writes: Writes) -> str:
         f" at least {kept} snapshots were kept; a child that took one was seen with up to"
         f" {child / MIB:.1f} MiB of its own. Others used {writes.elsewhere:.0%} of the"
         " processors.\n\n"
-        "Third quarter and last quarter: the highest there. The last column is the slope of a line"
-        " through the second half."
+        "Third quarter and last quarter: the highest there (and the mean). The last column is the"
+        " slope of a line through the second half."
     )
 
 

@@ -92,6 +92,15 @@ def test_what_was_high_at_first_alone_says_nothing_about_the_second_half() -> No
     assert grown.ratio == pytest.approx(1.05)
 
 
+def test_a_step_is_no_growth_where_things_come_in_steps() -> None:
+    grown = growth([(60, 80.0), (70, 80.0), (80, 96.0), (90, 80.0)], 100)
+    assert grown is not None
+    assert not grown.is_flat()
+    assert grown.is_flat(16.0)
+    assert not grown.is_flat(15.0)
+    assert (grown.third_mean, grown.last_mean) == (80, 88)
+
+
 def test_slope_is_told_per_million_writes_of_the_second_half() -> None:
     curve = [(0.0, 900.0), *((n * MILLION, 100.0 + 3 * n) for n in range(4, 9))]
     grown = growth(curve, 8 * MILLION)
@@ -209,7 +218,7 @@ def test_report_tells_bounds_curves_and_phases() -> None:
     run.writes = writes([80.0] * 16)
     text = lifetime_report.markdown(run)
     assert "| each acceptor's disk | under 512 MiB | 80 MiB | met |" in text
-    assert "| acceptor-1, disk | 80.0 | 80.0 | 80.0 | 1.00 | +0.00 |" in text
+    assert "| acceptor-1, disk | 80.0 | 80.0 (80.0) | 80.0 (80.0) | 1.00 | +0.00 |" in text
     assert "8,000,000 acknowledged writes" in text
     assert "| 64, taking | 1 | 4.0 | 1,000 | 1.00 | 3.00 | 3.00 | 3.0 | 0 | 3.00 | 3.00 |" in text
     assert "at most 2 times | 3.00 | **missed** |" in text
