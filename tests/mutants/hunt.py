@@ -1,10 +1,12 @@
-"""Runs in a process of its own, on a mutated tree: seeds from 1 until the first that fails, and
-small worlds until a rule does not hold.
+"""Runs in a process of its own, on a mutated tree: seeds until the first that fails, and small
+worlds until a rule does not hold.
 
-    python hunt.py '[{"seeds_max": 60, "options": {}}, {"world": "one-slot", "states_max": 9000}]'
+    python hunt.py '[{"first": 47, "seeds_max": 60, "options": {}},
+                     {"world": "one-slot", "states_max": 9000}]'
 
-Prints one line of JSON: which package was run, and for each search how many seeds or steps it
-took, and what was found; no violation: the mutant survived.
+The seed `first` is tried before all those from 1 on. Prints one line of JSON: which package was
+run, and for each search which seed, or how many steps it took, and what was found; no violation:
+the mutant survived.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def _seeds(asked: dict[str, Any]) -> dict[str, Any]:
     from paxos.sim import simulation
 
     options = options_of(asked["options"])
-    for seed in range(1, asked["seeds_max"] + 1):
+    for seed in (asked["first"], *range(1, asked["seeds_max"] + 1)):
         outcome = simulation.run(seed, options)
         if outcome.violation:
             return {"took": seed, "kind": outcome.kind, "violation": outcome.violation}

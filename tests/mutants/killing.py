@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +16,13 @@ from tests.mutants.mutant import ROOT, Killer, Mutant, Simulator, UnitTest, Worl
 HUNT = Path(__file__).with_name("hunt.py")
 WITHIN_S = 100
 """No hunt takes longer: a mutant that makes a run hang is not found that way."""
+_SEED = re.compile(r"seed (\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kill:
-    """How one killer fared. `by` is who saw the fault, "" when nobody did; `took` says how long
-    that took: seeds, or steps of the shortest counter-example, or 0 for a test.
+    """How one killer fared. `by` is who saw the fault, "" when nobody did; `took` is the seed that
+    showed it, or the steps of the shortest counter-example, or 0 for a test.
     """
 
     killer: Killer
@@ -32,7 +35,7 @@ class Kill:
             return "SURVIVED"
         match self.killer:
             case Simulator():
-                return f"{self.by}, {self.took} {'seed' if self.took == 1 else 'seeds'}"
+                return f"{self.by}, seed {self.took}"
             case World(name=name):
                 return f"world {name}, {self.took} steps"
             case UnitTest(node=node):
@@ -43,16 +46,22 @@ class HuntFailed(AssertionError):
     """The hunt itself went wrong: that is no kill."""
 
 
-def hunt(mutant: Mutant, tree: Path) -> list[Kill]:
-    """Let each of a mutant's killers loose on the tree it was planted in. Raises HuntFailed."""
+def hunt(mutant: Mutant, tree: Path, known: str = "") -> list[Kill]:
+    """Let each of a mutant's killers loose on the tree it was planted in. Raises HuntFailed.
+
+    `known` is what found it the last time, as it stands in the table: the simulator begins with
+    the seeds that are named there.
+    """
     searches = [killer for killer in mutant.killers if not isinstance(killer, UnitTest)]
-    kills = _search(mutant.name, searches, tree) if searches else []
+    kills = _search(mutant.name, searches, tree, known) if searches else []
     tests = [killer for killer in mutant.killers if isinstance(killer, UnitTest)]
     return [*kills, *(_test(mutant.name, test, tree) for test in tests)]
 
 
-def _search(name: str, killers: list[Simulator | World], tree: Path) -> list[Kill]:
-    done = _run([sys.executable, str(HUNT), json.dumps(list(map(_asked, killers)))], tree)
+def _search(name: str, killers: list[Simulator | World], tree: Path, known: str) -> list[Kill]:
+    seeds = iter(map(int, _SEED.findall(known)))
+    searches = [_asked(killer, seeds) for killer in killers]
+    done = _run([sys.executable, str(HUNT), json.dumps(searches)], tree)
     if done.returncode != 0:
         raise HuntFailed(f"{name}: the search itself fell over:\n{done.stderr}")
     answer = json.loads(done.stdout)
@@ -69,10 +78,11 @@ def _search(name: str, killers: list[Simulator | World], tree: Path) -> list[Kil
     ]
 
 
-def _asked(killer: Simulator | World) -> dict[str, object]:
+def _asked(killer: Simulator | World, known_seeds: Iterator[int]) -> dict[str, object]:
     match killer:
         case Simulator(options=options, seeds_max=seeds_max):
-            return {"options": dict(options), "seeds_max": seeds_max}
+            first = next(known_seeds, 1)
+            return {"options": dict(options), "seeds_max": seeds_max, "first": first}
         case World(name=name, states_max=states_max):
             return {"world": name, "states_max": states_max}
 
