@@ -19,7 +19,7 @@ from .door import ask
 from .errors import BenchmarkError
 from .generator import Load, RunningLoad, Timing
 from .lifetime_records import PULLING, QUIET, TAKING, Window
-from .lifetime_watch import Snapshots, snapshots, watched
+from .lifetime_watch import Snapshots, kept_by_all, snapshots, watched
 
 QUIET_S = 4.0
 WARMUP_S = 1.0
@@ -28,7 +28,8 @@ SHORT_WARMUP_S = 0.3
 LONGEST_S = 300.0
 """No phase may take longer."""
 QUIET_TRIES = 10
-_LOOK_S = 0.1
+_LOOK_S = 0.5
+"""Between looks: each takes a millisecond or two of every node that is asked."""
 _BEGUN_S = 0.05
 """So long after its start the generator has surely connected."""
 
@@ -95,7 +96,7 @@ class Pauses:
         that had happened before there was anything to measure.
         """
         with self._loading(SHORT_WARMUP_S) as load:
-            while snapshots(self._cluster, self._nodes).kept < slot:
+            while not kept_by_all(self._cluster, self._nodes, slot):
                 if time.monotonic() > load.measured_from_s + LONGEST_S:
                     raise BenchmarkError(f"acceptors had no snapshot after {LONGEST_S:g} s")
                 time.sleep(_LOOK_S)

@@ -115,3 +115,14 @@ def snapshots(cluster: PaxosCluster, nodes: Sequence[str]) -> Snapshots:
         kept=min(int(one["snapshot_slot"]) for one in acceptors),
         coming=any(one["incoming_bytes"] for one in acceptors),
     )
+
+
+def kept_by_all(cluster: PaxosCluster, nodes: Sequence[str], slot: int) -> bool:
+    """Tell whether every acceptor among the nodes keeps a snapshot of the slot or later. Raises
+    BenchmarkError. It asks no more of them than it must: they are being measured.
+    """
+    return all(
+        int(cluster.state(name)["status"]["keeping"]["snapshot_slot"]) >= slot
+        for name in nodes
+        if name.startswith("acceptor-")
+    )

@@ -26,6 +26,8 @@ _FIRST_OFFSET, _LAST_OFFSET, _OFFSET_STEP = 5000, 14000, 50
 _PORTS = (8000, 17000, 6001)
 """Where pages, peers and doors begin without an offset."""
 _PORTS_EACH = 20
+_PAGE_S = 10.0
+"""A busy node may take its time to show its state."""
 
 
 def settings_that_differ() -> dict[str, str]:
@@ -111,7 +113,7 @@ class PaxosCluster(Cluster):
 
     def state(self, name: str) -> dict[str, Any]:
         """Return what a node's page says of it (`/state`). Raises BenchmarkError."""
-        status, state = ask_json(int(self._nodes()[name]["page_port"]), "/state")
+        status, state = ask_json(int(self._nodes()[name]["page_port"]), "/state", timeout_s=_PAGE_S)
         if status != 200:
             raise BenchmarkError(f"{name} does not tell its state")
         return state

@@ -130,7 +130,7 @@ def test_bounds_hold_while_everything_stays_low_and_flat() -> None:
     assert told(lived(writes([80.0] * 16))) == {
         "each acceptor's disk": ("80 MiB", True),
         "each acceptor's disk, last quarter to the third": ("1.00", True),
-        "each learner's memory": ("40 MiB", True),
+        "each learner's memory, with its child's": ("40 MiB", True),
         "each learner's memory, last quarter to the third": ("1.00", True),
     }
 
@@ -143,7 +143,15 @@ def test_bounds_are_missed_when_the_disk_grows_or_is_full() -> None:
 
 def test_what_a_child_holds_alone_counts_as_its_learners_memory() -> None:
     verdicts = told(lived(writes([80.0] * 16, memory_mib=250.0, child_mib=60.0)))
-    assert verdicts["each learner's memory"] == ("310 MiB", False)
+    assert verdicts["each learner's memory, with its child's"] == ("310 MiB", False)
+
+
+def test_a_child_that_one_look_finds_is_no_growth() -> None:
+    run = writes([80.0] * 16)
+    run.samples[-1] = sample(8 * MILLION, 80.0, child_mib=20.0)
+    verdicts = told(lived(run))
+    assert verdicts["each learner's memory, with its child's"] == ("60 MiB", True)
+    assert verdicts["each learner's memory, last quarter to the third"] == ("1.00", True)
 
 
 def test_a_run_that_was_interrupted_at_once_has_no_verdicts() -> None:
