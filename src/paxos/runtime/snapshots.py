@@ -2,9 +2,9 @@
 
 A learner's state is copied by `fork`: the child sees it as it stood, and the kernel copies only
 the pages that change meanwhile, so the learner goes on at once however large its state is. The
-child writes the stream to a file, politely (`nice`), and ends; it ends early when the learner
-does. An acceptor writes and syncs the parts that come in from a thread of its own, since a vote
-must not wait for them.
+child writes the stream to a file, politely (`nice`, and with rests), and ends; it ends early when
+the learner does. An acceptor writes and syncs the parts that come in from a thread of its own,
+since a vote must not wait for them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ from paxos.storage.snapshot_files import SnapshotFiles
 NICENESS = 19
 """How much the child gives way to the nodes that serve: all that can be given."""
 
+RESTS = 2.0
+"""After each frame the child rests for so many times as long as it worked at it. A node that wakes
+up does not always interrupt whoever runs (apps/turns.py), however nice that is; so it waits for a
+frame's time and not for a slice of the scheduler's.
+"""
+
 PACE = 8.0
 """After each part an acceptor rests for so many times as long as it took to write: a large snapshot
 comes in over seconds, and the votes of that time do not wait for its bytes."""
@@ -39,7 +45,6 @@ comes in over seconds, and the votes of that time do not wait for its bytes."""
 REST_S_MAX = 0.05
 """No rest is longer, however slow the disk."""
 
-_WRITE_BYTES = 1024 * 1024
 _LOST = 199
 """The child's exit status when its learner has gone."""
 _BROKEN = 198
@@ -177,19 +182,16 @@ def _write_and_exit(path: str, stream: Callable[[], Iterable[bytes]], learner: i
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         os.nice(NICENESS)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        waiting: list[bytes] = []
-        size = 0
+        worked_s = time.process_time()
         for frame in stream():
-            waiting.append(frame)
-            size += len(frame)
-            if size >= _WRITE_BYTES:
-                _write(handle, b"".join(waiting))
-                waiting, size = [], 0
-                if os.getppid() != learner:
-                    code = _LOST
-                    return
-        # Not synced: the disk has votes to write, and what makes a snapshot last are the acceptors.
-        _write(handle, b"".join(waiting))
+            # Not synced: the disk has votes to write, and what makes a snapshot last are the
+            # acceptors.
+            _write(handle, frame)
+            if os.getppid() != learner:
+                code = _LOST
+                return
+            time.sleep(RESTS * (time.process_time() - worked_s))
+            worked_s = time.process_time()
         code = 0
     except OSError as error:
         code = error.errno or _BROKEN
