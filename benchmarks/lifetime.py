@@ -52,7 +52,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--keys", type=int, default=10_000, help="of `writes`: 10,000 by default")
     parser.add_argument("--every", type=float, default=0.5, help="seconds between looks: 0.5")
     parser.add_argument("--pause-keys", type=int, default=1_000_000, help="1,000,000 by default")
-    parser.add_argument("--rounds", type=int, default=4, help="of `pause`, per load: 4 by default")
+    parser.add_argument("--rounds", type=int, default=3, help="of `pause`, per load: 3 by default")
     parser.add_argument("--output", type=Path, help="by default a new folder in .results/")
     parser.add_argument("--data", type=Path, default=HERE / ".data", help="where clusters live")
     parser.add_argument("--publish", action="store_true", help=f"write docs/{PLOT} as well")

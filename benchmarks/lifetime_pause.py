@@ -19,13 +19,13 @@ from .door import ask
 from .errors import BenchmarkError
 from .generator import Load, RunningLoad, Timing
 from .lifetime_records import PULLING, QUIET, TAKING, Window
-from .lifetime_watch import Snapshots, kept_by_all, snapshots, watched
+from .lifetime_watch import Snapshots, folder_bytes, kept_by_all, snapshots, watched
 
 QUIET_S = 4.0
 WARMUP_S = 1.0
 SHORT_WARMUP_S = 0.3
 """Before the acceptors' part is measured: they do not wait for it."""
-LONGEST_S = 300.0
+LONGEST_S = 180.0
 """No phase may take longer."""
 QUIET_TRIES = 10
 _LOOK_S = 0.5
@@ -35,7 +35,7 @@ _BEGUN_S = 0.05
 
 Done = Callable[[float], None]
 """Gets the estimated seconds of what has been done."""
-PHASES_S = {QUIET: QUIET_S + WARMUP_S, TAKING: 5.0, PULLING: 45.0}
+PHASES_S = {QUIET: QUIET_S + WARMUP_S, TAKING: 12.0, PULLING: 45.0}
 """About how long each takes with a million keys."""
 
 
@@ -56,8 +56,11 @@ class Pauses:
             yield self._quiet(one)
             slot, window = self._taking(one)
             yield window
-            if (pulling := self._pulling(one, slot)) is not None:
+            pulling, is_done = self._pulling(one, slot)
+            if pulling is not None:
                 yield pulling
+            if not is_done:
+                raise BenchmarkError(f"some acceptor had not got a snapshot after {LONGEST_S:g} s")
         yield self._quiet(number + 1)
 
     def wait_until_quiet(self) -> Snapshots:
@@ -74,7 +77,7 @@ class Pauses:
             before = self.wait_until_quiet()
             with self._loading(WARMUP_S) as load:
                 _sleep_until(load.measured_from_s + QUIET_S)
-                window = load.end(number, QUIET)
+                window = self._ended(load, number, QUIET)
             if snapshots(self._cluster, self._nodes) == before:
                 self._done(PHASES_S[QUIET])
                 return window
@@ -86,24 +89,30 @@ class Pauses:
         with self._loading(WARMUP_S) as load:
             _sleep_until(load.measured_from_s)
             said = ask(self._door, b"BACKUP", b"BEGIN", answer_s=LONGEST_S)
-            window = load.end(number, TAKING)
+            window = self._ended(load, number, TAKING)
         slot, self.snapshot_bytes = (int(word) for word in said.split(b":")[1:3])
         self._done(PHASES_S[TAKING])
         return slot, window
 
-    def _pulling(self, number: int, slot: int) -> Window | None:
-        """Return the window until every acceptor keeps a snapshot of the slot or later; None when
-        that had happened before there was anything to measure.
+    def _pulling(self, number: int, slot: int) -> tuple[Window | None, bool]:
+        """Return the window until every acceptor keeps a snapshot of the slot or later, and whether
+        they ever did. There is no window when they did before there was anything to measure.
         """
         with self._loading(SHORT_WARMUP_S) as load:
-            while not kept_by_all(self._cluster, self._nodes, slot):
-                if time.monotonic() > load.measured_from_s + LONGEST_S:
-                    raise BenchmarkError(f"acceptors had no snapshot after {LONGEST_S:g} s")
+            until_s = load.measured_from_s + LONGEST_S
+            while not (is_done := kept_by_all(self._cluster, self._nodes, slot)):
+                if time.monotonic() > until_s:
+                    break
                 time.sleep(_LOOK_S)
             self._done(PHASES_S[PULLING])
             if time.monotonic() < load.measured_from_s + _LOOK_S:
-                return None
-            return load.end(number, PULLING)
+                return None, is_done
+            return self._ended(load, number, PULLING), is_done
+
+    def _ended(self, load: _Loading, number: int, phase: str) -> Window:
+        acceptors = [name for name in self._nodes if name.startswith("acceptor-")]
+        disk_bytes = max(folder_bytes(self._cluster.volume(name)) for name in acceptors)
+        return load.end(number, phase, disk_bytes)
 
     @contextlib.contextmanager
     def _loading(self, warmup_s: float) -> Iterator[_Loading]:
@@ -128,7 +137,7 @@ class _Loading:
             self._processes[accounting.GENERATOR] = running.pid
         self._first = accounting.sample(self._processes, None)
 
-    def end(self, number: int, phase: str) -> Window:
+    def end(self, number: int, phase: str, disk_bytes: int) -> Window:
         """End it, and return what was measured. Raises BenchmarkError."""
         last = accounting.sample(self._processes, None)
         self._running.stop()
@@ -147,6 +156,7 @@ class _Loading:
             p999_ms=found.p999_ms,
             max_ms=found.max_ms,
             elsewhere=cost.elsewhere if cost else 0.0,
+            disk_bytes=disk_bytes,
         )
 
 

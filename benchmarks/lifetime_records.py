@@ -70,6 +70,8 @@ class Window:
     max_ms: float
     elsewhere: float
     """The share of the machine that others used, 0 to 1: the child that takes a snapshot, too."""
+    disk_bytes: int = 0
+    """What the largest acceptor's folder took on the disk at the end."""
 
 
 @dataclass

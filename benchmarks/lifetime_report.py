@@ -112,8 +112,8 @@ def _pause(pause: Pause) -> str:
     parts = [
         f"## Pause\n\n{pause.keys:,} keys of {pause.value_bytes} bytes, a snapshot of"
         f" {pause.snapshot_bytes / MIB:.0f} MiB; writes on {pause.connections} connections. Medians"
-        " of the rounds; the ratio is that of a round's p99 to the mean of the quiet windows before"
-        " and after it.\n"
+        " of the rounds; disk is the most that an acceptor took at a window's end; the ratio is"
+        " that of a round's p99 to the mean of the quiet windows before and after it.\n"
     ]
     rows = [
         _phase_row(pause, outstanding, phase)
@@ -121,7 +121,9 @@ def _pause(pause: Pause) -> str:
         for phase in PHASES
     ]
     head = ["outstanding, phase", "windows", "seconds", "writes/s", "p50 ms", "p99 ms", "p99.9 ms"]
-    parts.append(_table([*head, "longest ms", "errors", "p99, ratio", "the rounds"], rows))
+    parts.append(
+        _table([*head, "longest ms", "errors", "disk, MiB", "p99, ratio", "the rounds"], rows)
+    )
     return "\n".join([*parts, _disturbed(pause)])
 
 
@@ -129,7 +131,7 @@ def _phase_row(pause: Pause, outstanding: int, phase: str) -> list[str]:
     found = list(figures.windows(pause, outstanding, phase).values())
     words = f"{outstanding}, {phase}"
     if not found:
-        return [words, "0", *[""] * 9]
+        return [words, "0", *[""] * 10]
 
     def middle(figure: Callable[[Window], float]) -> float:
         return statistics.median(map(figure, found))
@@ -145,6 +147,7 @@ def _phase_row(pause: Pause, outstanding: int, phase: str) -> list[str]:
         f"{middle(lambda one: one.p999_ms):.2f}",
         f"{max(one.max_ms for one in found):.1f}",
         str(sum(one.errors for one in found)),
+        f"{max(one.disk_bytes for one in found) / MIB:.0f}",
         f"{statistics.median(ratios):.2f}" if ratios else "",
         ", ".join(f"{ratio:.2f}" for ratio in ratios),
     ]

@@ -62,6 +62,7 @@ def window(number: int, phase: str, p99_ms: float, outstanding: int = 64) -> Win
         p999_ms=p99_ms,
         max_ms=p99_ms,
         elsewhere=0.0,
+        disk_bytes=600 * MIB,
     )
 
 
@@ -228,7 +229,10 @@ def test_report_tells_bounds_curves_and_phases() -> None:
     assert "| each acceptor's disk | under 512 MiB | 80 MiB | met |" in text
     assert "| acceptor-1, disk | 80.0 | 80.0 (80.0) | 80.0 (80.0) | 1.00 | +0.00 |" in text
     assert "8,000,000 acknowledged writes" in text
-    assert "| 64, taking | 1 | 4.0 | 1,000 | 1.00 | 3.00 | 3.00 | 3.0 | 0 | 3.00 | 3.00 |" in text
+    assert (
+        "| 64, taking | 1 | 4.0 | 1,000 | 1.00 | 3.00 | 3.00 | 3.0 | 0 | 600 | 3.00 | 3.00 |"
+        in text
+    )
     assert "at most 2 times | 3.00 | **missed** |" in text
     assert max(map(len, lifetime_report.drawn(run.writes).splitlines())) <= 80
 
