@@ -12,6 +12,7 @@ from tests.core.builders import (
     A31,
     ACCEPTORS,
     L1,
+    L2,
     LEARNERS,
     P1,
     Bench,
@@ -212,6 +213,22 @@ def test_a_snapshot_is_offered_in_vain_and_again_when_its_source_dies() -> None:
     for _ in range(PATIENCE_TICKS + 1):
         bench.fire("upkeep")
     assert messages(bench.receive(L1, offer), AskSnapshot), "a silent source is given up"
+
+
+def test_a_snapshot_on_its_way_comes_first_when_a_newer_one_is_offered() -> None:
+    """Or under a heavy load none would ever be whole, and no log cut."""
+    kept = Kept()
+    bench = keeper(entry(1), entry(2), kept=kept)
+    newer = SnapshotOffer(slot=Slot(4), size=len(DATA))
+    bench.receive(L1, SnapshotOffer(slot=Slot(2), size=len(DATA)))
+    bench.receive(L1, part(2, 0, DATA[:6]))
+    assert nothing_sent(bench.receive(L2, newer))
+    assert len(written(bench.receive(L1, part(2, 6, DATA[6:])))) == 1
+    kept.slot, kept.data = 2, DATA
+    assert messages(bench.step(PartWritten(slot=Slot(2), offset=10)), SnapshotKept)
+    assert sent(bench.receive(L2, newer), AskSnapshot) == [
+        ((L2,), AskSnapshot(slot=Slot(4), offset=0))
+    ]
 
 
 def test_a_snapshot_that_cannot_be_written_is_said_and_given_up() -> None:

@@ -165,8 +165,22 @@ def test_what_was_taken_is_offered_until_every_acceptor_keeps_it() -> None:
     assert takes(apply(bench, 20, 20)) == [20], "counted from the last one"
 
 
-def test_the_next_is_put_off_while_acceptors_pull_the_last() -> None:
-    """They would have to begin anew with every one that is taken."""
+def test_none_is_taken_while_the_last_is_pulled_and_no_quorum_keeps_it() -> None:
+    """They would begin anew with each, and the log would never be cut."""
+    taken = Taken()
+    bench = learner(taken=taken)
+    apply(bench, 1, 10)
+    taken.slot, taken.data = 10, b"stream"
+    bench.step(SnapshotTaken(snapshot=SnapshotInfo(slot=Slot(10), size=6)))
+    bench.receive(A1, kept_by(10))
+    bench.receive(A3, AskSnapshot(slot=Slot(10), offset=2))
+    assert takes(apply(bench, 11, 200)) == []
+    bench.receive(A2, kept_by(10))
+    assert takes(apply(bench, 201, 201)) == [201], "the log has grown enough by then"
+
+
+def test_the_next_is_put_off_while_an_acceptor_pulls_the_last() -> None:
+    """It would have to begin anew with every one that is taken."""
     taken = Taken()
     bench = learner(taken=taken)
     apply(bench, 1, 10)

@@ -303,11 +303,15 @@ class Keeping:
     # ------------------------------------------------------------ a snapshot comes in
 
     def on_offer(self, sender: NodeId, message: SnapshotOffer) -> list[Effect]:
-        """Ask for what a learner offers, unless it is no newer than what is here or on its way."""
+        """Ask for what a learner offers, unless it is no newer than what is here.
+
+        One that is on its way comes first, even an older one: under a heavy load the next is
+        taken before this one is whole, and who always began anew would never keep any.
+        """
         if message.slot <= self._kept[self._node]:
             return [Send(to=(sender,), message=self._told())]
-        if self._incoming is not None and self._incoming.slot >= message.slot:
-            return []
+        if self._incoming is not None:
+            return []  # it is offered again
         return self._ask_snapshot(sender, message.slot)
 
     def _ask_snapshot(self, source: NodeId, slot: Slot) -> list[Effect]:

@@ -29,8 +29,8 @@ OFFER = "offer"
 
 
 PULLED_STRETCH = 4
-"""While acceptors pull a snapshot the log may grow by so many times the usual: they would have to
-begin anew with the next one, and under a heavy load never come to an end."""
+"""While an acceptor pulls a snapshot that a quorum keeps, the log may grow by so many times the
+usual before the next is taken: this one would have to begin anew with it."""
 
 
 class Restoring(Protocol):
@@ -122,10 +122,15 @@ class Snapshotting:
     def take(self, applied: Slot, stretch: int = 1) -> list[Effect]:
         """Ask for a snapshot of the state after `applied` when the log has grown enough: by
         `stretch` times what it otherwise takes.
+
+        None while the last one is pulled and no quorum keeps it: with the next the acceptors would
+        begin anew, under a heavy load again and again, and the log would never be cut.
         """
         if self._taking or self._fetch is not None:
             return []
         if self._pulled and self._lacking():
+            if self._taken is not None and self._taken.slot > self._kept_slot:
+                return []
             stretch = max(stretch, PULLED_STRETCH)
         since_slot, since_bytes = max(
             (self._kept_slot, self._kept_bytes), (self._taken_at[0], self._taken_at[1])

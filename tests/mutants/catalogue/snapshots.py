@@ -170,6 +170,47 @@ NEVER_CATCHES_UP = Mutant(
     killers=(SNAPSHOTS,),
 )
 
+NEVER_KEEPS_A_SNAPSHOT = Mutant(
+    name="newer-snapshot-interrupts",
+    rule="liveness",
+    fault="An acceptor that gets a snapshot begins anew with every newer one that is offered.",
+    changes=(
+        change(
+            "core/keeping.py",
+            "        if self._incoming is not None:\n"
+            "            return []  # it is offered again\n",
+            "        if self._incoming is not None and self._incoming.slot >= message.slot:\n"
+            "            return []\n",
+        ),
+    ),
+    killers=(
+        UnitTest(
+            node="tests/core/test_keeping.py::"
+            "test_a_snapshot_on_its_way_comes_first_when_a_newer_one_is_offered"
+        ),
+    ),
+)
+
+TAKES_ANOTHER_MEANWHILE = Mutant(
+    name="takes-another-while-pulled",
+    rule="liveness",
+    fault="A learner takes the next snapshot although the last is pulled and no quorum keeps it.",
+    changes=(
+        change(
+            "core/snapshotting.py",
+            "            if self._taken is not None and self._taken.slot > self._kept_slot:\n"
+            "                return []\n",
+            "",
+        ),
+    ),
+    killers=(
+        UnitTest(
+            node="tests/core/test_snapshotting.py::"
+            "test_none_is_taken_while_the_last_is_pulled_and_no_quorum_keeps_it"
+        ),
+    ),
+)
+
 NEVER_GETS_A_SNAPSHOT = Mutant(
     name="learner-never-gets-a-snapshot",
     rule="liveness",
@@ -270,6 +311,8 @@ MUTANTS = (
     CATCHES_UP_BY_SILENCE,
     OWN_VOTE_IS_ENOUGH,
     NEVER_CATCHES_UP,
+    NEVER_KEEPS_A_SNAPSHOT,
+    TAKES_ANOTHER_MEANWHILE,
     NEVER_GETS_A_SNAPSHOT,
     ADOPTS_AN_OLDER_SNAPSHOT,
     SNAPSHOT_WITHOUT_SESSIONS,
