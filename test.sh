@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All checks and the fast tests, four to six minutes on two cores:
+# All checks and the fast tests, six to eleven minutes on two cores:
 #
 #   ./test.sh                       everything: linters, types, layers, shell scripts, tests
 #   ./test.sh tests/core -k ballot  arguments go to pytest, and then only pytest runs
