@@ -100,6 +100,16 @@ def takes(effects: list[Effect]) -> list[int]:
     return [effect.slot for effect in effects if isinstance(effect, TakeSnapshot)]
 
 
+def offering() -> Bench:
+    """Return a learner that has taken a snapshot of slot 10 and offers it."""
+    taken = Taken()
+    bench = learner(taken=taken)
+    apply(bench, 1, 10)
+    taken.slot, taken.data = 10, b"stream"
+    bench.step(SnapshotTaken(snapshot=SnapshotInfo(slot=Slot(10), size=6)))
+    return bench
+
+
 def kept_by(slot: int, base: int = 0) -> SnapshotKept:
     return SnapshotKept(slot=Slot(slot), base=Slot(base))
 
@@ -167,11 +177,7 @@ def test_what_was_taken_is_offered_until_every_acceptor_keeps_it() -> None:
 
 def test_none_is_taken_while_the_last_is_pulled_and_no_quorum_keeps_it() -> None:
     """They would begin anew with each, and the log would never be cut."""
-    taken = Taken()
-    bench = learner(taken=taken)
-    apply(bench, 1, 10)
-    taken.slot, taken.data = 10, b"stream"
-    bench.step(SnapshotTaken(snapshot=SnapshotInfo(slot=Slot(10), size=6)))
+    bench = offering()
     bench.receive(A1, kept_by(10))
     bench.receive(A3, AskSnapshot(slot=Slot(10), offset=2))
     assert takes(apply(bench, 11, 200)) == []
@@ -181,11 +187,7 @@ def test_none_is_taken_while_the_last_is_pulled_and_no_quorum_keeps_it() -> None
 
 def test_the_next_is_put_off_while_an_acceptor_pulls_the_last() -> None:
     """It would have to begin anew with every one that is taken."""
-    taken = Taken()
-    bench = learner(taken=taken)
-    apply(bench, 1, 10)
-    taken.slot, taken.data = 10, b"stream"
-    bench.step(SnapshotTaken(snapshot=SnapshotInfo(slot=Slot(10), size=6)))
+    bench = offering()
     bench.receive(A3, AskSnapshot(slot=Slot(10), offset=2))
     for acceptor in (A1, A2):
         bench.receive(acceptor, kept_by(10))
@@ -194,11 +196,7 @@ def test_the_next_is_put_off_while_an_acceptor_pulls_the_last() -> None:
 
 
 def test_the_next_is_put_off_no_longer_when_the_acceptor_that_pulled_is_gone() -> None:
-    taken = Taken()
-    bench = learner(taken=taken)
-    apply(bench, 1, 10)
-    taken.slot, taken.data = 10, b"stream"
-    bench.step(SnapshotTaken(snapshot=SnapshotInfo(slot=Slot(10), size=6)))
+    bench = offering()
     bench.receive(A3, AskSnapshot(slot=Slot(10), offset=2))
     bench.fire("offer")
     bench.fire("offer")

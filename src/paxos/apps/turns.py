@@ -4,8 +4,8 @@ A node that is interrupted between two of its messages, by the receiver of the f
 second one late. Under SCHED_BATCH (Linux, no privilege needed) a process that wakes up interrupts
 nobody, and many requests gain a good deal by that. But then it does not interrupt strangers
 either: with a busy program on every processor a lone write waits for that program at each of its
-steps (docs/performance.md#what-helped has the figures). So nodes are batched while there is room
-beside them, and are ordinary processes while strangers keep every processor busy.
+steps (docs/performance.md#beside-busy-programs has the figures). So nodes are batched while there
+is room beside them, and are ordinary processes while strangers keep every processor busy.
 
 Only who knows which processes are the nodes can tell strangers from them: the supervisor. A node
 that has a container to itself stays as its engine started it.

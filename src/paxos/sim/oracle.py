@@ -316,10 +316,13 @@ class Oracle:
         if node.journal is not None and slot <= node.journal.durable_base:
             # Cut off: it is chosen. At a ballot below the one at which it was chosen, an Accept
             # that was long on its way may hold another value: a vote for that is true and too few.
+            chosen = self.chosen.get(slot)
             self._check(
-                slot in self.chosen,
+                chosen is not None
+                and value is not None
+                and (value == chosen[1] or ballot < chosen[0]),
                 f"{node.name} tells a vote for slot {slot} at ballot {ballot}, which it has cut "
-                "off and which is not chosen",
+                "off, and another value was chosen there",
             )
             self._add_vote(node.name, slot, ballot, value)
             return
